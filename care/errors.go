@@ -21,6 +21,9 @@ func (e *Error) Error() string {
 	return e.Message
 }
 
+// ErrorCode is the code, for packages that do not know this one.
+func (e *Error) ErrorCode() string { return e.Code }
+
 // Is makes errors.Is compare by code.
 func (e *Error) Is(target error) bool {
 	var t *Error
