@@ -1,0 +1,335 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"anling/event"
+	"anling/store/db"
+)
+
+const (
+	urgentQueue   = 4096 // changes that may wait; beyond it the callers wait for a place
+	normalQueue   = 1024
+	normalPerLot  = 16                   // normal changes in a batch that holds urgent ones
+	conflictTries = 8                    // runs of one change before its conflict is its error
+	lotTime       = 4 * time.Millisecond // work after which a batch is committed
+)
+
+// errInjected is what the fault hook's errors are wrapped with: they count as a
+// failure of the disk.
+var errInjected = errors.New("injected")
+
+// request is one change that waits for the writer.
+type request struct {
+	f    func(*Tx) error
+	done chan error // buffered: the writer never waits for a caller that left
+	tx   *Tx
+	err  error
+}
+
+// writer owns the one connection that writes. The batch forms by itself while the
+// fsync of the previous one runs; each change has its savepoint, so a bad one does
+// not take its neighbours with it.
+type writer struct {
+	store  *Store
+	handle *sql.DB
+	conn   *sql.Conn
+	sql    *stmtCache
+	urgent chan *request
+	normal chan *request
+	ctx    context.Context
+	cancel context.CancelFunc
+	ended  sync.WaitGroup
+}
+
+func newWriter(ctx context.Context, s *Store, handle *sql.DB) (*writer, error) {
+	conn, err := handle.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("writer's connection: %w", err)
+	}
+	w := &writer{
+		store: s, handle: handle, conn: conn, sql: newStmtCache(conn),
+		urgent: make(chan *request, urgentQueue), normal: make(chan *request, normalQueue),
+	}
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	w.ended.Add(1)
+	go w.loop()
+	return w, nil
+}
+
+func (w *writer) do(ctx context.Context, lane Lane, f func(*Tx) error) error {
+	queue := w.urgent
+	if lane == Normal {
+		queue = w.normal
+	}
+	r := &request{f: f, done: make(chan error, 1)}
+	select {
+	case <-w.ctx.Done():
+		return ErrClosed
+	default:
+	}
+	select {
+	case queue <- r:
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the writer: %w", ctx.Err())
+	case <-w.ctx.Done():
+		return ErrClosed
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
+	}
+}
+
+func (w *writer) loop() {
+	defer w.ended.Done()
+	for {
+		first := w.next()
+		if first == nil {
+			w.refuseRest()
+			return
+		}
+		w.lot(first)
+	}
+}
+
+// next waits for a change, urgent ones first.
+func (w *writer) next() *request {
+	select {
+	case r := <-w.urgent:
+		return r
+	default:
+	}
+	select {
+	case r := <-w.urgent:
+		return r
+	case r := <-w.normal:
+		return r
+	case <-w.ctx.Done():
+		return nil
+	}
+}
+
+// refuseRest answers what was still queued at the end.
+func (w *writer) refuseRest() {
+	for {
+		select {
+		case r := <-w.urgent:
+			r.done <- ErrClosed
+		case r := <-w.normal:
+			r.done <- ErrClosed
+		default:
+			return
+		}
+	}
+}
+
+// lot runs one batch: begin, every change in its savepoint, commit, answers.
+func (w *writer) lot(first *request) {
+	batch, err := w.attempt(first)
+	if err == nil {
+		w.finish(batch)
+		return
+	}
+	w.store.noteFailure(err)
+	if full(err) && w.store.freeReserve() {
+		w.store.log.Error("the disk is full: the reserve was freed, commits go on")
+	}
+	// The whole transaction is gone. Each change is run alone, so that one which
+	// cannot be done does not refuse the others.
+	for _, r := range batch {
+		one, err := w.attemptAll([]*request{r})
+		if err != nil {
+			w.store.noteFailure(err)
+			r.done <- fmt.Errorf("commit: %w", err)
+			continue
+		}
+		w.finish(one)
+	}
+}
+
+// attempt runs a batch that begins with first and takes what is queued meanwhile.
+func (w *writer) attempt(first *request) ([]*request, error) {
+	batch := []*request{first}
+	if err := w.begin(); err != nil {
+		return batch, err
+	}
+	if err := w.change(first); err != nil {
+		return batch, w.abort(err)
+	}
+	started, normals := time.Now(), 0
+	for len(batch) < w.store.opts.BatchMax && time.Since(started) < lotTime {
+		r := w.poll(normals < normalPerLot)
+		if r == nil {
+			break
+		}
+		if len(w.urgent) > 0 || normals > 0 {
+			normals++
+		}
+		batch = append(batch, r)
+		if err := w.change(r); err != nil {
+			return batch, w.abort(err)
+		}
+	}
+	return batch, w.commit(len(batch))
+}
+
+// attemptAll runs exactly these changes as a batch.
+func (w *writer) attemptAll(batch []*request) ([]*request, error) {
+	if err := w.begin(); err != nil {
+		return batch, err
+	}
+	for _, r := range batch {
+		if err := w.change(r); err != nil {
+			return batch, w.abort(err)
+		}
+	}
+	return batch, w.commit(len(batch))
+}
+
+func (w *writer) poll(normalToo bool) *request {
+	select {
+	case r := <-w.urgent:
+		return r
+	default:
+	}
+	if !normalToo {
+		return nil
+	}
+	select {
+	case r := <-w.normal:
+		return r
+	default:
+		return nil
+	}
+}
+
+func (w *writer) begin() error {
+	if err := w.inject("begin"); err != nil {
+		return err
+	}
+	return w.exec("BEGIN IMMEDIATE")
+}
+
+func (w *writer) commit(n int) error {
+	if err := w.inject("commit"); err != nil {
+		return w.abort(err)
+	}
+	if err := w.exec("COMMIT"); err != nil {
+		return w.abort(err)
+	}
+	w.store.metrics.batch.Observe(float64(n))
+	w.store.noteSuccess()
+	return w.inject("committed")
+}
+
+func (w *writer) abort(err error) error {
+	// SQLite may have rolled back by itself; then this one fails, rightly.
+	_ = w.exec("ROLLBACK")
+	return err
+}
+
+// change runs one change in its savepoint. Its own error is kept for its caller;
+// the returned error ends the batch.
+func (w *writer) change(r *request) error {
+	for try := 1; ; try++ {
+		r.tx = &Tx{Queries: db.New(w.sql), ctx: w.ctx, now: w.store.opts.Now()}
+		if err := w.exec("SAVEPOINT r"); err != nil {
+			return err
+		}
+		r.err = safely(r.f, r.tx)
+		if r.err == nil {
+			r.err = w.inject("change")
+		}
+		if r.err == nil {
+			return w.exec("RELEASE r")
+		}
+		if broken(r.err) {
+			return r.err
+		}
+		if err := w.exec("ROLLBACK TO r"); err != nil {
+			return err
+		}
+		if err := w.exec("RELEASE r"); err != nil {
+			return err
+		}
+		if !errors.Is(r.err, event.ErrConflict) || try == conflictTries {
+			return nil
+		}
+	}
+}
+
+// safely turns a panic of a change into its error: one mistake must not stop the
+// writer of all others.
+func safely(f func(*Tx) error, tx *Tx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("change panicked: %v", p)
+		}
+	}()
+	return f(tx)
+}
+
+// finish tells the hooks, then the callers.
+func (w *writer) finish(batch []*request) {
+	var events []event.Event
+	var timers []event.Timer
+	for _, r := range batch {
+		if r.err == nil {
+			events = append(events, r.tx.events...)
+			timers = append(timers, r.tx.timers...)
+		}
+	}
+	w.store.announce(events, timers)
+	for _, r := range batch {
+		r.done <- r.err
+	}
+}
+
+func (w *writer) exec(statement string) error {
+	_, err := w.sql.ExecContext(w.ctx, statement)
+	return err
+}
+
+func (w *writer) inject(point string) error {
+	if err := w.store.fault(point); err != nil {
+		return fmt.Errorf("%w: %w", errInjected, err)
+	}
+	return nil
+}
+
+// close lets the batch in hand finish and refuses the rest.
+func (w *writer) close() error {
+	w.cancelSoon()
+	w.ended.Wait()
+	err := w.sql.close()
+	if cerr := w.conn.Close(); !errors.Is(cerr, sql.ErrConnDone) {
+		err = errors.Join(err, cerr)
+	}
+	return errors.Join(err, w.handle.Close())
+}
+
+// cancelSoon ends the loop after what is queued: a plain cancel would break the
+// statement in hand.
+func (w *writer) cancelSoon() {
+	last := &request{f: func(*Tx) error { return nil }, done: make(chan error, 1)}
+	select {
+	case w.normal <- last:
+		select {
+		case <-last.done:
+		case <-time.After(5 * time.Second):
+			w.store.log.Warn("closing while changes are in hand", zap.Int("waiting", len(w.urgent)))
+		}
+	default:
+	}
+	w.cancel()
+}
