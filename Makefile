@@ -16,7 +16,7 @@ help: ## this list
 
 .PHONY: build
 build: ## build bin/anling and bin/anlingsim; needs Go alone
-	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/ ./cmd/anling ./cmd/anlingsim
+	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/ ./cmd/anling $(wildcard ./cmd/anlingsim)
 
 .PHONY: demo
 demo: build ## a generated district, one SOS press and one hotline call; pages at http://127.0.0.1:8080
