@@ -129,7 +129,7 @@ func (e *postgresEngine) commit(caller context.Context, sqlTx *sql.Tx, tx *Tx) e
 // asConflict marks what a second run can settle: two writers met.
 func asConflict(err error) error {
 	var pe *pgconn.PgError
-	if errors.As(err, &pe) && (pe.Code == "40001" || pe.Code == "40P01" || pe.Code == "23505") {
+	if errors.As(err, &pe) && (pe.Code == "40001" || pe.Code == "40P01" || pe.Code == "55P03" || pe.Code == "23505") {
 		return fmt.Errorf("%w: %w", event.ErrConflict, err)
 	}
 	return err

@@ -8,6 +8,32 @@ import (
 	"database/sql"
 )
 
+type Alarm struct {
+	Pos           int64
+	ID            string
+	DeviceID      string
+	IncidentID    string
+	SourceEventID string
+	ReceivedUs    int64
+	Doc           string
+}
+
+type Assignment struct {
+	ID        string
+	ForKind   string
+	ForID     string
+	Status    string
+	Open      int64
+	CreatedUs int64
+	Version   int64
+	Doc       string
+}
+
+type Counter struct {
+	Name  string
+	Value int64
+}
+
 type Event struct {
 	AggID      string
 	Seq        int64
@@ -33,6 +59,29 @@ type Idem struct {
 	Hits    int64
 }
 
+type Incident struct {
+	ID       string
+	No       string
+	Status   string
+	Open     int64
+	ElderID  string
+	DeviceID string
+	Priority int64
+	OpenedUs int64
+	Version  int64
+	Doc      string
+}
+
+type IncidentCall struct {
+	CallID     string
+	IncidentID string
+}
+
+type IncidentSubject struct {
+	Subject    string
+	IncidentID string
+}
+
 type Lease struct {
 	Name      string
 	Holder    string
@@ -45,6 +94,17 @@ type Meta struct {
 	Value string
 }
 
+type Offer struct {
+	ID           string
+	AssignmentID string
+	ResponderID  string
+	Status       string
+	Open         int64
+	SentUs       int64
+	Version      int64
+	Doc          string
+}
+
 type Outbox struct {
 	Pos       int64
 	EventID   string
@@ -52,6 +112,21 @@ type Outbox struct {
 	Body      string
 	CreatedUs int64
 	SentUs    sql.NullInt64
+}
+
+type ResponderClaim struct {
+	ResponderID  string
+	AssignmentID string
+}
+
+type Task struct {
+	ID         string
+	Kind       string
+	IncidentID string
+	Open       int64
+	CreatedUs  int64
+	Version    int64
+	Doc        string
 }
 
 type Timer struct {
