@@ -100,6 +100,7 @@ func Start(ctx context.Context, opts Options) (*Bus, error) {
 func (b *Bus) connect() error {
 	common := []nats.Option{
 		nats.Name("anling"),
+		nats.NoCallbacksAfterClientClose(),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(time.Second),
 		nats.RetryOnFailedConnect(true),

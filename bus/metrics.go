@@ -1,6 +1,8 @@
 package bus
 
 import (
+	"errors"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -12,13 +14,28 @@ type metrics struct {
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
-	m := &metrics{
-		relayed:     prometheus.NewCounter(prometheus.CounterOpts{Name: "anling_bus_relayed_total", Help: "Events published to the stream."}),
-		relayErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "anling_bus_relay_errors_total", Help: "Rounds of the outbox relay that failed."}),
-		fastDropped: prometheus.NewCounter(prometheus.CounterOpts{Name: "anling_bus_fast_dropped_total", Help: "Copies sent at once that NATS did not take."}),
+	return &metrics{
+		relayed:     counter(r, "anling_bus_relayed_total", "Events published to the stream."),
+		relayErrors: counter(r, "anling_bus_relay_errors_total", "Rounds of the outbox relay that failed."),
+		fastDropped: counter(r, "anling_bus_fast_dropped_total", "Copies sent at once that NATS did not take."),
 	}
-	if r != nil {
-		r.MustRegister(m.relayed, m.relayErrors, m.fastDropped)
+}
+
+// counter registers a counter, or finds that of an earlier Start of the same program.
+func counter(r prometheus.Registerer, name, help string) prometheus.Counter {
+	c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	if r == nil {
+		return c
 	}
-	return m
+	err := r.Register(c)
+	var known prometheus.AlreadyRegisteredError
+	if errors.As(err, &known) {
+		if old, ok := known.ExistingCollector.(prometheus.Counter); ok {
+			return old
+		}
+	}
+	if err != nil {
+		panic("bus: " + err.Error()) // two different collectors of one name
+	}
+	return c
 }

@@ -25,6 +25,7 @@ var version = "dev"
 type cli struct {
 	Config string `help:"Configuration file; without it the defaults and ANLING_ variables hold." env:"ANLING_CONFIG" type:"path"`
 
+	Serve   serveCmd   `cmd:"" help:"Run the server."`
 	Cfg     configCmd  `cmd:"" name:"config" help:"Look at the configuration."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database to this program's schema and list its steps."`
 	Backup  backupCmd  `cmd:"" help:"Write a verified copy of the database."`
