@@ -1,0 +1,334 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds every wait of these tests; a loaded machine is slow, not wrong.
+const patience = 60 * time.Second
+
+var binary string // the built program
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "anling-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "anling")
+	build := exec.Command("go", "build", "-o", binary, "anling/cmd/anling")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// server is one run of the program on ports and in a directory of its own.
+type server struct {
+	t        *testing.T
+	dir      string
+	env      []string
+	http     string
+	sip      string
+	gt06     string
+	watch    string
+	nats     string
+	cmd      *exec.Cmd
+	exited   chan error
+	output   *output
+	password string
+}
+
+// output keeps what the program writes, for the failure's report and for demo.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// ports are free TCP ports of 127.0.0.1 that are free for UDP as well.
+func ports(t *testing.T, n int) []string {
+	t.Helper()
+	var all []string
+	var held []io.Closer
+	defer func() {
+		for _, h := range held {
+			_ = h.Close()
+		}
+	}()
+	for len(all) < n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, l)
+		p, err := net.ListenPacket("udp", l.Addr().String())
+		if err != nil {
+			continue
+		}
+		held = append(held, p)
+		all = append(all, l.Addr().String())
+	}
+	return all
+}
+
+// newServer prepares a server with settings over the defaults ("NATS_LISTEN=…"); it
+// is not started yet.
+func newServer(t *testing.T, settings ...string) *server {
+	t.Helper()
+	p := ports(t, 5)
+	s := &server{t: t, dir: t.TempDir(), http: p[0], sip: p[1], gt06: p[2], watch: p[3], nats: p[4], output: &output{}, password: "e2e-" + filepath.Base(t.TempDir())}
+	low := 20000 + os.Getpid()%200*200
+	s.env = append(os.Environ(),
+		"ANLING_DATA_DIR="+filepath.Join(s.dir, "data"), "ANLING_HTTP_LISTEN="+s.http, "ANLING_SIP_LISTEN="+s.sip,
+		"ANLING_SOS_GT06_LISTEN="+s.gt06, "ANLING_SOS_WATCH_LISTEN="+s.watch, "ANLING_NATS_LISTEN="+s.nats,
+		"ANLING_STORAGE_RESERVE_MB=0", "ANLING_LOG_FORMAT=console", "ANLING_SOS_MAX_PER_IP=100000",
+		fmt.Sprintf("ANLING_MEDIA_PORT_MIN=%d", low), fmt.Sprintf("ANLING_MEDIA_PORT_MAX=%d", low+199),
+		"ANLING_DEMO_PASSWORD="+s.password)
+	for _, kv := range settings {
+		s.env = append(s.env, "ANLING_"+kv)
+	}
+	t.Cleanup(func() {
+		s.stop()
+		if t.Failed() {
+			text := s.output.String()
+			t.Logf("the server said (last part):\n%s", text[max(0, len(text)-16000):])
+		}
+	})
+	return s
+}
+
+// run runs a sub-command to its end and returns what it printed.
+func (s *server) run(stdin string, args ...string) string {
+	s.t.Helper()
+	out, err := s.try(stdin, args...)
+	if err != nil {
+		s.t.Fatalf("anling %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func (s *server) try(stdin string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	c := exec.CommandContext(ctx, binary, args...)
+	c.Env, c.Dir, c.Stdin = s.env, s.dir, strings.NewReader(stdin)
+	out, err := c.CombinedOutput()
+	return string(out), err
+}
+
+// start starts a sub-command that stays and waits until it answers.
+func (s *server) start(args ...string) {
+	s.t.Helper()
+	if len(args) == 0 {
+		args = []string{"serve"}
+	}
+	s.cmd = exec.Command(binary, args...)
+	s.cmd.Env, s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = s.env, s.dir, s.output, s.output
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.exited = make(chan error, 1)
+	go func() { s.exited <- s.cmd.Wait() }()
+	s.until("the server answers", func() bool {
+		select {
+		case err := <-s.exited:
+			s.exited <- err
+			s.t.Fatalf("the server ended at its start: %v", err)
+		default:
+		}
+		res, err := http.Get("http://" + s.http + "/healthz")
+		if err != nil {
+			return false
+		}
+		_ = res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	})
+}
+
+// stop ends the server in its own way and fails the test when it does not end.
+func (s *server) stop() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case err := <-s.exited:
+		if err != nil {
+			s.t.Errorf("the server ended with %v", err)
+		}
+	case <-time.After(patience):
+		s.t.Error("the server does not end")
+		_ = s.cmd.Process.Kill()
+		<-s.exited
+	}
+	s.cmd = nil
+}
+
+// kill ends the server at once.
+func (s *server) kill() {
+	s.t.Helper()
+	if err := s.cmd.Process.Kill(); err != nil {
+		s.t.Fatal(err)
+	}
+	<-s.exited
+	s.cmd = nil
+}
+
+// until waits for something to become true.
+func (s *server) until(what string, f func() bool) {
+	s.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(patience)
+	for !f() {
+		select {
+		case <-tick.C:
+		case <-end:
+			s.t.Fatalf("waited %s in vain until %s", patience, what)
+		}
+	}
+}
+
+// client is somebody who is signed in.
+type client struct {
+	s    *server
+	http *http.Client
+	name string
+	key  int
+}
+
+func (s *server) login(name string) *client {
+	s.t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c := &client{s: s, name: name, http: &http.Client{Jar: jar, Timeout: patience}}
+	c.post("/login", map[string]any{"name": name, "password": s.password}, nil)
+	return c
+}
+
+// do makes a request and returns the status; a good answer is read into v.
+func (c *client) do(method, path string, body, v any) (int, error) {
+	var reader io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return 0, err
+		}
+		reader = bytes.NewReader(text)
+	}
+	r, err := http.NewRequestWithContext(c.s.t.Context(), method, "http://"+c.s.http+"/api/v1"+path, reader)
+	if err != nil {
+		return 0, err
+	}
+	if body != nil {
+		c.key++
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Idempotency-Key", fmt.Sprintf("%s-%s-%d-%d", c.s.t.Name(), c.name, os.Getpid(), c.key))
+	}
+	res, err := c.http.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close() //nolint:errcheck // read to its end
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return res.StatusCode, err
+	}
+	if res.StatusCode >= 300 {
+		return res.StatusCode, errors.New(string(text))
+	}
+	if v != nil && len(text) > 0 {
+		return res.StatusCode, json.Unmarshal(text, v)
+	}
+	return res.StatusCode, nil
+}
+
+func (c *client) get(path string, v any) {
+	c.s.t.Helper()
+	if status, err := c.do(http.MethodGet, path, nil, v); err != nil {
+		c.s.t.Fatalf("GET %s as %s: %d %v", path, c.name, status, err)
+	}
+}
+
+func (c *client) post(path string, body, v any) {
+	c.s.t.Helper()
+	if status, err := c.do(http.MethodPost, path, body, v); err != nil {
+		c.s.t.Fatalf("POST %s as %s: %d %v", path, c.name, status, err)
+	}
+}
+
+// ready reads /readyz: its status and the state of each part.
+func (s *server) ready() (int, map[string]string) {
+	s.t.Helper()
+	res, err := http.Get("http://" + s.http + "/readyz")
+	if err != nil {
+		return 0, nil
+	}
+	defer res.Body.Close() //nolint:errcheck // read to its end
+	var v struct {
+		Parts []struct{ Name, State, Detail string }
+	}
+	if err := json.NewDecoder(res.Body).Decode(&v); err != nil {
+		return res.StatusCode, nil
+	}
+	parts := map[string]string{}
+	for _, p := range v.Parts {
+		parts[p.Name] = p.State
+	}
+	return res.StatusCode, parts
+}
+
+// metric reads one sample of /metrics by its name with labels.
+func (s *server) metric(name string) string {
+	s.t.Helper()
+	res, err := http.Get("http://" + s.http + "/metrics")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer res.Body.Close() //nolint:errcheck // read to its end
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	lines := strings.Split(string(text), "\n")
+	i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, name+" ") })
+	if i < 0 {
+		return ""
+	}
+	return strings.TrimPrefix(lines[i], name+" ")
+}
