@@ -7,45 +7,45 @@ import (
 )
 
 // Elder is the record of one person served. Unknown is the zero value or null,
-// never a made-up one.
+// never a made-up one. What is kept encrypted never goes into its JSON.
 type Elder struct {
-	ID             ElderID
-	Name           string // 1–50 characters
-	Pinyin         string // "zhangxiuying"
-	Initials       string // "zxy"
-	Sex            string // "male", "female"
-	BirthDate      string // YYYY-MM-DD, shorter when only the month or year is known
-	IDType         string // resident_id, passport, hk_macao_taiwan, none
-	IDNumber       string // plain only in memory and for those who may see it
-	CardNo         string // service data card
-	Status         string // active, moved, institution, deceased, closed
-	AreaCode       AreaCode
-	Address        string // as spoken: road, estate, building
-	UnitFloorRoom  string
-	Lift           *bool
-	EntryNote      string // gate, door, dog
-	Home           geo.Point
-	HomeSource     string // surveyed, device, geocoded, area_centre
-	LivingState    string // alone, spouse, children, parents, siblings, other_relatives, non_relatives, institution
-	Tags           []Tag
-	Ability        string // intact, mild, moderate, severe, complete
-	Health         Health
-	Communication  Communication
-	KeySafe        string // break-glass
-	DoorCode       string // break-glass
-	ForcedEntry    bool   // forced entry agreed
-	RiskNotes      string // for responders: dog, aggression, infection
-	Preferences    string
-	BuildingLeader ContactID
-	Phones         []string // E.164
-	Contacts       []Contact
-	Devices        []DeviceID
-	Consents       []Consent
-	ExternalKey    string // the key of the source's own list, for repeatable import
-	Source         string
-	Version        int64
-	CreatedAt      time.Time
-	UpdatedAt      time.Time
+	ID             ElderID       `json:"id"`
+	Name           string        `json:"name,omitzero"`       // 1–50 characters
+	Pinyin         string        `json:"pinyin,omitzero"`     // "zhangxiuying"
+	Initials       string        `json:"initials,omitzero"`   // "zxy"
+	Sex            string        `json:"sex,omitzero"`        // "male", "female"
+	BirthDate      string        `json:"birth_date,omitzero"` // YYYY-MM-DD, shorter when only the month or year is known
+	IDType         string        `json:"id_type,omitzero"`    // resident_id, passport, hk_macao_taiwan, none
+	IDNumber       string        `json:"-"`                   // plain only in memory and for those who may see it
+	CardNo         string        `json:"card_no,omitzero"`    // service data card
+	Status         string        `json:"status,omitzero"`     // active, moved, institution, deceased, closed
+	AreaCode       AreaCode      `json:"area_code,omitzero"`
+	Address        string        `json:"address,omitzero"` // as spoken: road, estate, building
+	UnitFloorRoom  string        `json:"unit_floor_room,omitzero"`
+	Lift           *bool         `json:"lift,omitzero"`
+	EntryNote      string        `json:"entry_note,omitzero"` // gate, door, dog
+	Home           geo.Point     `json:"home,omitzero"`
+	HomeSource     string        `json:"home_source,omitzero"`  // surveyed, device, geocoded, area_centre
+	LivingState    string        `json:"living_state,omitzero"` // alone, spouse, children, parents, siblings, other_relatives, non_relatives, institution
+	Tags           []Tag         `json:"tags,omitzero"`
+	Ability        string        `json:"ability,omitzero"` // intact, mild, moderate, severe, complete
+	Health         Health        `json:"health,omitzero"`
+	Communication  Communication `json:"communication,omitzero"`
+	KeySafe        string        `json:"-"`                     // break-glass
+	DoorCode       string        `json:"-"`                     // break-glass
+	ForcedEntry    bool          `json:"forced_entry,omitzero"` // forced entry agreed
+	RiskNotes      string        `json:"risk_notes,omitzero"`   // for responders: dog, aggression, infection
+	Preferences    string        `json:"preferences,omitzero"`
+	BuildingLeader ContactID     `json:"building_leader,omitzero"`
+	Phones         []string      `json:"phones,omitzero"` // E.164
+	Contacts       []Contact     `json:"contacts,omitzero"`
+	Devices        []DeviceID    `json:"devices,omitzero"`
+	Consents       []Consent     `json:"consents,omitzero"`
+	ExternalKey    string        `json:"external_key,omitzero"` // the key of the source's own list, for repeatable import
+	Source         string        `json:"source,omitzero"`
+	Version        int64         `json:"version,omitzero"`
+	CreatedAt      time.Time     `json:"created_at,omitzero"`
+	UpdatedAt      time.Time     `json:"updated_at,omitzero"`
 }
 
 // Health is what a responder or doctor needs to know.
@@ -70,7 +70,7 @@ type Communication struct {
 	Speech     string   `json:"speech,omitempty"`   // normal, slow, none
 	Vision     string   `json:"vision,omitempty"`
 	QuietHours string   `json:"quiet_hours,omitempty"`
-	DuressWord string   `json:"duress_word,omitempty"`
+	DuressWord string   `json:"-"` // kept encrypted, as the ID number is
 }
 
 // Tag is a class the elder belongs to, with its source and validity.
@@ -105,64 +105,64 @@ type Consent struct {
 
 // Device is one alarm device in the registry.
 type Device struct {
-	ID           DeviceID
-	Kind         string // pendant, watch, fixed_button, pull_cord, phone …
-	Protocol     string // gt06, watch, sip, number …
-	ExternalID   string // IMEI, watch id: unique with Protocol
-	Model        string
-	Profile      string // model profile of the protocol, may be empty
-	SIMNumber    string // E.164; a call from it is the device's call
-	ElderID      ElderID
-	FacilityID   string
-	Room         string
-	State        string // stock, active, faulty, lost, returned
-	Class        string // supervision class, e.g. "gt06_pendant"
-	HeartbeatSec int    // expected seconds between signs of life, 0 for the class's default
-	Datum        string // datum of its positions, "wgs84" by default
-	Battery      *int
-	LastSeen     time.Time
-	LastFix      *Fix
-	Levels       []Kind // states last asserted, for rising edges
-	OfflineSince time.Time
-	Version      int64
-	CreatedAt    time.Time
-	UpdatedAt    time.Time
+	ID           DeviceID  `json:"id"`
+	Kind         string    `json:"kind,omitzero"`        // pendant, watch, fixed_button, pull_cord, phone …
+	Protocol     string    `json:"protocol,omitzero"`    // gt06, watch, sip, number …
+	ExternalID   string    `json:"external_id,omitzero"` // IMEI, watch id: unique with Protocol
+	Model        string    `json:"model,omitzero"`
+	Profile      string    `json:"profile,omitzero"`    // model profile of the protocol, may be empty
+	SIMNumber    string    `json:"sim_number,omitzero"` // E.164; a call from it is the device's call
+	ElderID      ElderID   `json:"elder_id,omitzero"`
+	FacilityID   string    `json:"facility_id,omitzero"`
+	Room         string    `json:"room,omitzero"`
+	State        string    `json:"state,omitzero"`         // stock, active, faulty, lost, returned
+	Class        string    `json:"class,omitzero"`         // supervision class, e.g. "gt06_pendant"
+	HeartbeatSec int       `json:"heartbeat_sec,omitzero"` // expected seconds between signs of life, 0 for the class's default
+	Datum        string    `json:"datum,omitzero"`         // datum of its positions, "wgs84" by default
+	Battery      *int      `json:"battery,omitzero"`
+	LastSeen     time.Time `json:"last_seen,omitzero"`
+	LastFix      *Fix      `json:"last_fix,omitzero"`
+	Levels       []Kind    `json:"levels,omitzero"` // states last asserted, for rising edges
+	OfflineSince time.Time `json:"offline_since,omitzero"`
+	Version      int64     `json:"version,omitzero"`
+	CreatedAt    time.Time `json:"created_at,omitzero"`
+	UpdatedAt    time.Time `json:"updated_at,omitzero"`
 }
 
 // Provider is a firm or body whose staff responds.
 type Provider struct {
-	ID             ProviderID
-	Name           string
-	USCC           string // 18-character social credit code
-	Class          string // care_firm, canteen, housekeeping, medical, volunteer …
-	Areas          []AreaCode
-	Phone          string
-	SuspendedUntil time.Time
-	State          string // active, suspended, closed
-	ExternalKey    string
-	Version        int64
+	ID             ProviderID `json:"id"`
+	Name           string     `json:"name,omitzero"`
+	USCC           string     `json:"uscc,omitzero"`  // 18-character social credit code
+	Class          string     `json:"class,omitzero"` // care_firm, canteen, housekeeping, medical, volunteer …
+	Areas          []AreaCode `json:"areas,omitzero"`
+	Phone          string     `json:"phone,omitzero"`
+	SuspendedUntil time.Time  `json:"suspended_until,omitzero"`
+	State          string     `json:"state,omitzero"` // active, suspended, closed
+	ExternalKey    string     `json:"external_key,omitzero"`
+	Version        int64      `json:"version,omitzero"`
 }
 
 // Responder is a person on call.
 type Responder struct {
-	ID           ResponderID
-	Name         string
-	Kind         string // rescue, carer, nurse, doctor, volunteer, building_leader …
-	ProviderID   ProviderID
-	UserID       UserID // the account of the app, may be empty: a plain phone is enough
-	Phones       []string
-	Sex          string
-	Dialects     []string
-	Skills       []string // first_aid, cpr, lift_two, dementia, lock …
-	Certificates []Certificate
-	Duty         string // off, on, paused
-	Base         geo.Point
-	Mode         string // walk, ebike, drive
-	HomeArea     AreaCode
-	BlockedPairs []ElderID // never to be sent to these
-	KeysFor      []ElderID
-	ExternalKey  string
-	Version      int64
+	ID           ResponderID   `json:"id"`
+	Name         string        `json:"name,omitzero"`
+	Kind         string        `json:"kind,omitzero"` // rescue, carer, nurse, doctor, volunteer, building_leader …
+	ProviderID   ProviderID    `json:"provider_id,omitzero"`
+	UserID       UserID        `json:"user_id,omitzero"` // the account of the app, may be empty: a plain phone is enough
+	Phones       []string      `json:"phones,omitzero"`
+	Sex          string        `json:"sex,omitzero"`
+	Dialects     []string      `json:"dialects,omitzero"`
+	Skills       []string      `json:"skills,omitzero"` // first_aid, cpr, lift_two, dementia, lock …
+	Certificates []Certificate `json:"certificates,omitzero"`
+	Duty         string        `json:"duty,omitzero"` // off, on, paused
+	Base         geo.Point     `json:"base,omitzero"`
+	Mode         string        `json:"mode,omitzero"` // walk, ebike, drive
+	HomeArea     AreaCode      `json:"home_area,omitzero"`
+	BlockedPairs []ElderID     `json:"blocked_pairs,omitzero"` // never to be sent to these
+	KeysFor      []ElderID     `json:"keys_for,omitzero"`
+	ExternalKey  string        `json:"external_key,omitzero"`
+	Version      int64         `json:"version,omitzero"`
 }
 
 // Certificate is a qualification with its validity; expired or unverified gates dispatch.
@@ -176,12 +176,12 @@ type Certificate struct {
 
 // Area is a node of the area tree.
 type Area struct {
-	Code      AreaCode
-	Level     string // province, city, county, street, community, group, building
-	Name      string
-	Parent    AreaCode
-	ManagedBy AreaCode
-	Urban     bool // decides 15 minutes or 1 km
-	Centre    geo.Point
-	Boundary  string // GeoJSON geometry, may be empty
+	Code      AreaCode  `json:"code,omitzero"`
+	Level     string    `json:"level,omitzero"` // province, city, county, street, community, group, building
+	Name      string    `json:"name,omitzero"`
+	Parent    AreaCode  `json:"parent,omitzero"`
+	ManagedBy AreaCode  `json:"managed_by,omitzero"`
+	Urban     bool      `json:"urban,omitzero"` // decides 15 minutes or 1 km
+	Centre    geo.Point `json:"centre,omitzero"`
+	Boundary  string    `json:"boundary,omitzero"` // GeoJSON geometry, may be empty
 }

@@ -93,7 +93,7 @@ func (e *postgresEngine) once(caller context.Context, f func(*Tx) error) error {
 			return fmt.Errorf("begin: %w", err)
 		}
 	}
-	tx := &Tx{Queries: db.New(sqlTx), ctx: ctx, now: e.store.opts.Now()}
+	tx := &Tx{Queries: db.New(sqlTx), raw: sqlTx, ctx: ctx, now: e.store.opts.Now()}
 	if err := safely(f, tx); err != nil {
 		return asConflict(err)
 	}

@@ -81,6 +81,7 @@ type Store struct {
 	lock    *os.File
 	engine  engine
 	read    *db.Queries
+	raw     db.DBTX // under read, for statements whose length depends on the data
 	metrics *metrics
 	wake    chan struct{}
 	epoch   string
@@ -123,7 +124,8 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.read = db.New(cached(s.engine.reader()))
+	s.raw = cached(s.engine.reader())
+	s.read = db.New(s.raw)
 	if s.epoch, err = s.ensureEpoch(ctx); err != nil {
 		return errors.Join(err, s.engine.close())
 	}

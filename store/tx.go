@@ -14,6 +14,7 @@ import (
 // every room.
 type Tx struct {
 	*db.Queries
+	raw    db.DBTX // for statements whose length depends on the data
 	ctx    context.Context
 	now    time.Time
 	events []event.Event

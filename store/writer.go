@@ -242,7 +242,7 @@ func (w *writer) abort(err error) error {
 // the returned error ends the batch.
 func (w *writer) change(r *request) error {
 	for try := 1; ; try++ {
-		r.tx = &Tx{Queries: db.New(w.sql), ctx: w.ctx, now: w.store.opts.Now()}
+		r.tx = &Tx{Queries: db.New(w.sql), raw: w.sql, ctx: w.ctx, now: w.store.opts.Now()}
 		if err := w.exec("SAVEPOINT r"); err != nil {
 			return err
 		}

@@ -39,7 +39,7 @@ func projectPackages(t *testing.T) []pkg {
 var arrows = map[string][]string{
 	"geo":                  {},
 	"event":                {},
-	"care":                 {"geo"},
+	"care":                 {"event", "geo"},
 	"care/district":        {"care", "geo"},
 	"sos":                  {"care", "event", "geo"},
 	"sos/gt06":             {"sos", "care", "geo"},

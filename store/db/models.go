@@ -18,6 +18,14 @@ type Alarm struct {
 	Doc           string
 }
 
+type Area struct {
+	Code   string
+	Level  string
+	Name   string
+	Parent string
+	Doc    string
+}
+
 type Assignment struct {
 	ID        string
 	ForKind   string
@@ -32,6 +40,58 @@ type Assignment struct {
 type Counter struct {
 	Name  string
 	Value int64
+}
+
+type Device struct {
+	ID         string
+	Protocol   string
+	ExternalID string
+	Reversed   string
+	SimNumber  string
+	ElderID    string
+	Kind       string
+	State      string
+	Class      string
+	Version    int64
+	Doc        string
+}
+
+type DeviceSign struct {
+	DeviceID  string
+	SeenUs    int64
+	Battery   sql.NullInt64
+	Fix       string
+	Levels    string
+	OfflineUs int64
+}
+
+type Elder struct {
+	ID        string
+	Status    string
+	AreaCode  string
+	UpdatedUs int64
+	Version   int64
+	Digest    string
+	Sealed    string
+	Doc       string
+}
+
+type ElderIdent struct {
+	Ident   string
+	ElderID string
+}
+
+type ElderPerson struct {
+	Name      string
+	BirthDate string
+	AreaCode  string
+	ElderID   string
+}
+
+type ElderPhone struct {
+	Reversed  string
+	ElderID   string
+	ContactID string
 }
 
 type Event struct {
@@ -94,6 +154,11 @@ type Meta struct {
 	Value string
 }
 
+type NameToken struct {
+	Token string
+	Name  string
+}
+
 type Offer struct {
 	ID           string
 	AssignmentID string
@@ -114,9 +179,34 @@ type Outbox struct {
 	SentUs    sql.NullInt64
 }
 
+type Provider struct {
+	ID          string
+	ExternalKey string
+	Name        string
+	State       string
+	Version     int64
+	Doc         string
+}
+
+type Responder struct {
+	ID          string
+	ExternalKey string
+	ProviderID  string
+	UserID      string
+	Name        string
+	Duty        string
+	Version     int64
+	Doc         string
+}
+
 type ResponderClaim struct {
 	ResponderID  string
 	AssignmentID string
+}
+
+type ResponderPhone struct {
+	Phone       string
+	ResponderID string
 }
 
 type Task struct {

@@ -1,0 +1,123 @@
+package care
+
+import (
+	"context"
+	"time"
+
+	"anling/event"
+)
+
+// Store keeps the registry; store.Registry is one. What it takes and gives has its
+// secrets sealed: plain ID numbers never reach it.
+type Store interface {
+	// Change runs f in one durable transaction; f may run more than once.
+	Change(ctx context.Context, f func(Tx) error) error
+
+	// ElderRows gives the rows that exist, in the order of the ids.
+	ElderRows(ctx context.Context, ids []ElderID) ([]ElderRow, error)
+	// FindNames gives up to limit pairs of name token and elder with low <= token < high.
+	FindNames(ctx context.Context, low, high string, limit int) ([]ElderID, error)
+	// FindPhones is the same for telephone numbers turned round.
+	FindPhones(ctx context.Context, low, high string, limit int) ([]PhoneRow, error)
+	// FindIdents gives the owners of unique keys.
+	FindIdents(ctx context.Context, idents []string) (map[string]IdentOwner, error)
+	// FindPersons gives the elders of that name, birth date and area.
+	FindPersons(ctx context.Context, persons []Person) (map[Person][]ElderID, error)
+	CountElders(ctx context.Context) (int64, error)
+	// LoadElders adds new elders in bulk, in small commits of low priority; of two
+	// rows with one unique key the first stays. It returns how many were added.
+	LoadElders(ctx context.Context, rows []ElderRow, note event.Event) (int, error)
+
+	Device(ctx context.Context, id DeviceID) (Device, error)
+	DeviceByExternal(ctx context.Context, protocol, externalID string) (Device, error)
+	Devices(ctx context.Context, f DeviceFilter) ([]Device, error)
+	// TouchDevices writes signs of life, of many devices in few commits.
+	TouchDevices(ctx context.Context, signs []DeviceSign) error
+
+	Provider(ctx context.Context, id ProviderID) (Provider, error)
+	Providers(ctx context.Context) ([]Provider, error)
+	Responder(ctx context.Context, id ResponderID) (Responder, error)
+	Responders(ctx context.Context) ([]Responder, error)
+	ResponderByUser(ctx context.Context, id UserID) (Responder, error)
+	RespondersByPhone(ctx context.Context, e164 string) ([]Responder, error)
+	Areas(ctx context.Context) ([]Area, error)
+
+	// KeyCheck keeps the first value it is given and returns the one it keeps.
+	KeyCheck(ctx context.Context, check string) (string, error)
+}
+
+// Tx is a change of the registry. A record read in it is locked until its end.
+type Tx interface {
+	event.Ledger
+	Elder(id ElderID) (ElderRow, error)
+	// SaveElder writes a record that was read as was; nil for a new one.
+	SaveElder(row ElderRow, was *ElderRow) error
+	// IdentOwner tells which elder has a unique key; empty for none.
+	IdentOwner(ident string) (ElderID, error)
+	Device(id DeviceID) (Device, error)
+	DeviceByExternal(protocol, externalID string) (Device, error)
+	SaveDevice(d Device, was int64) error
+	Provider(id ProviderID) (Provider, error)
+	ProviderByKey(key string) (Provider, error)
+	SaveProvider(p Provider, was int64) error
+	Responder(id ResponderID) (Responder, error)
+	ResponderByKey(key string) (Responder, error)
+	SaveResponder(r Responder, was *Responder) error
+	SaveAreas(areas []Area) error
+}
+
+// ElderRow is an elder as the store keeps it: the secrets sealed, the keys by which
+// the record is found beside it.
+type ElderRow struct {
+	Elder  Elder
+	Sealed string // ID number and codes, encrypted
+	Digest string // of the source's row: an unchanged row changes nothing
+	Idents []string
+	Phones []PhoneRow
+	Tokens []string // of the name
+}
+
+// Person is what tells people apart where there is no number.
+type Person struct {
+	Name      string
+	BirthDate string
+	AreaCode  AreaCode
+}
+
+// PhoneRow is a telephone number, turned round, of an elder or of a contact.
+type PhoneRow struct {
+	Reversed  string
+	ElderID   ElderID
+	ContactID ContactID // empty for the elder's own
+}
+
+// IdentOwner is who has a unique key. A key can be held before its record is
+// there: by an import that was cut off, or that runs.
+type IdentOwner struct {
+	ElderID ElderID
+	Version int64 // 0 when the record is not there
+	Digest  string
+}
+
+// DeviceFilter narrows a list of devices; the zero filter is all.
+type DeviceFilter struct {
+	ElderID    ElderID
+	SIMNumber  string
+	Query      string    // first or last characters of the external id
+	Protocol   string    // with State, Class: equal when not empty
+	SeenBefore time.Time // last sign of life before it, or never
+	Offline    bool      // OfflineSince is set
+	After      DeviceID  // for the next page, ordered by id
+	Limit      int       // 1000 when 0
+}
+
+// DeviceSign is what changes of a device without anybody editing it. Nil is
+// unchanged.
+type DeviceSign struct {
+	DeviceID DeviceID
+	At       time.Time // of the sign of life; zero for none. An older one never replaces a newer.
+	Battery  *int
+	Fix      *Fix
+	Levels   *[]Kind
+	Offline  *time.Time // the zero time: on line again
+}

@@ -1,0 +1,99 @@
+-- +goose Up
+CREATE TABLE area (
+  code   TEXT COLLATE "C" PRIMARY KEY,
+  level  TEXT NOT NULL,
+  name   TEXT NOT NULL,
+  parent TEXT NOT NULL,
+  doc    TEXT NOT NULL
+);
+CREATE TABLE elder (
+  id         TEXT COLLATE "C"   PRIMARY KEY,
+  status     TEXT   NOT NULL,
+  area_code  TEXT COLLATE "C"   NOT NULL,
+  updated_us BIGINT NOT NULL,
+  version    BIGINT NOT NULL,
+  digest     TEXT   NOT NULL,
+  sealed     TEXT   NOT NULL,
+  doc        TEXT   NOT NULL
+);
+-- The keys of elders stand in narrow tables of their own, ordered by the key, so
+-- that a bulk load can write them sorted and touch few pages.
+CREATE TABLE elder_ident (
+  ident    TEXT COLLATE "C" NOT NULL,
+  elder_id TEXT NOT NULL,
+  PRIMARY KEY (ident)
+);
+CREATE TABLE elder_person (
+  name       TEXT COLLATE "C" NOT NULL,
+  birth_date TEXT COLLATE "C" NOT NULL,
+  area_code  TEXT COLLATE "C" NOT NULL,
+  elder_id   TEXT NOT NULL,
+  PRIMARY KEY (name, birth_date, area_code, elder_id)
+);
+CREATE TABLE elder_phone (
+  reversed   TEXT COLLATE "C" NOT NULL,
+  elder_id   TEXT NOT NULL,
+  contact_id TEXT NOT NULL,
+  PRIMARY KEY (reversed, elder_id, contact_id)
+);
+CREATE TABLE name_token (
+  token TEXT COLLATE "C" NOT NULL,
+  name  TEXT COLLATE "C" NOT NULL,
+  PRIMARY KEY (token, name)
+);
+CREATE TABLE device (
+  id          TEXT COLLATE "C"   PRIMARY KEY,
+  protocol    TEXT   NOT NULL,
+  external_id TEXT COLLATE "C"   NOT NULL,
+  reversed    TEXT COLLATE "C"   NOT NULL,
+  sim_number  TEXT   NOT NULL,
+  elder_id    TEXT   NOT NULL,
+  kind        TEXT   NOT NULL,
+  state       TEXT   NOT NULL,
+  class       TEXT   NOT NULL,
+  version     BIGINT NOT NULL,
+  doc         TEXT   NOT NULL,
+  UNIQUE (protocol, external_id)
+);
+CREATE INDEX device_external ON device (external_id);
+CREATE INDEX device_reversed ON device (reversed);
+CREATE INDEX device_sim ON device (sim_number) WHERE sim_number <> '';
+CREATE INDEX device_elder ON device (elder_id) WHERE elder_id <> '';
+-- Signs of life change often and belong to nobody's edit.
+CREATE TABLE device_sign (
+  device_id  TEXT   PRIMARY KEY,
+  seen_us    BIGINT NOT NULL,
+  battery    BIGINT,
+  fix        TEXT   NOT NULL,
+  levels     TEXT   NOT NULL,
+  offline_us BIGINT NOT NULL
+);
+CREATE TABLE provider (
+  id           TEXT   PRIMARY KEY,
+  external_key TEXT   NOT NULL,
+  name         TEXT   NOT NULL,
+  state        TEXT   NOT NULL,
+  version      BIGINT NOT NULL,
+  doc          TEXT   NOT NULL
+);
+CREATE UNIQUE INDEX provider_key ON provider (external_key) WHERE external_key <> '';
+CREATE TABLE responder (
+  id           TEXT   PRIMARY KEY,
+  external_key TEXT   NOT NULL,
+  provider_id  TEXT   NOT NULL,
+  user_id      TEXT   NOT NULL,
+  name         TEXT   NOT NULL,
+  duty         TEXT   NOT NULL,
+  version      BIGINT NOT NULL,
+  doc          TEXT   NOT NULL
+);
+CREATE UNIQUE INDEX responder_key ON responder (external_key) WHERE external_key <> '';
+CREATE UNIQUE INDEX responder_user ON responder (user_id) WHERE user_id <> '';
+CREATE TABLE responder_phone (
+  phone        TEXT COLLATE "C" NOT NULL,
+  responder_id TEXT NOT NULL,
+  PRIMARY KEY (phone, responder_id)
+);
+-- +goose Down
+DROP TABLE responder_phone; DROP TABLE responder; DROP TABLE provider; DROP TABLE device_sign; DROP TABLE device;
+DROP TABLE name_token; DROP TABLE elder_phone; DROP TABLE elder_person; DROP TABLE elder_ident; DROP TABLE elder; DROP TABLE area;

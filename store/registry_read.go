@@ -1,0 +1,316 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"anling/care"
+	"anling/store/db"
+)
+
+// inList is how many values an IN list holds; shorter lists repeat the last one,
+// so that one prepared statement serves them all.
+const inList = 100
+
+// lists runs query once for each hundred values; %s in it stands for the places of
+// one list.
+func lists[T any](ctx context.Context, on db.DBTX, query string, values []T, args func(T) []any, scan func(func(...any) error) error) error {
+	for chunk := range slices.Chunk(values, inList) {
+		var list []any
+		width := 0
+		for i := range inList {
+			a := args(chunk[min(i, len(chunk)-1)])
+			width = len(a)
+			list = append(list, a...)
+		}
+		rows, err := on.QueryContext(ctx, fmt.Sprintf(query, places(inList, width)), list...)
+		if err != nil {
+			return err
+		}
+		for rows.Next() {
+			if err := scan(rows.Scan); err != nil {
+				rows.Close() //nolint:errcheck // the scan's error is told
+				return err
+			}
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var placesCache sync.Map // of few sizes
+
+// places writes n groups of parameters: $1, $2 … or ($1, $2), ($3, $4) …
+func places(n, width int) string {
+	size := [2]int{n, width}
+	if s, ok := placesCache.Load(size); ok {
+		return s.(string)
+	}
+	var b strings.Builder
+	defer func() { placesCache.Store(size, b.String()) }()
+	for i := range n {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		if width > 1 {
+			b.WriteByte('(')
+		}
+		for j := range width {
+			if j > 0 {
+				b.WriteByte(',')
+			}
+			fmt.Fprintf(&b, "$%d", i*width+j+1)
+		}
+		if width > 1 {
+			b.WriteByte(')')
+		}
+	}
+	return b.String()
+}
+
+// ElderRows implements care.Store.
+func (g *Registry) ElderRows(ctx context.Context, ids []care.ElderID) ([]care.ElderRow, error) {
+	found := make(map[care.ElderID]care.ElderRow, len(ids))
+	err := lists(ctx, g.s.raw, "SELECT id, digest, sealed, doc FROM elder WHERE id IN (%s)", ids,
+		func(id care.ElderID) []any { return []any{string(id)} },
+		func(scan func(...any) error) error {
+			var id, digest, sealed, doc string
+			if err := scan(&id, &digest, &sealed, &doc); err != nil {
+				return err
+			}
+			row, err := elderRow(digest, sealed, doc, nil, care.ElderID(id))
+			found[care.ElderID(id)] = row
+			return err
+		})
+	if err != nil {
+		return nil, fmt.Errorf("read elders: %w", err)
+	}
+	all := make([]care.ElderRow, 0, len(found))
+	for _, id := range ids {
+		if row, ok := found[id]; ok {
+			all = append(all, row)
+			delete(found, id)
+		}
+	}
+	return all, nil
+}
+
+// FindNames implements care.Store.
+func (g *Registry) FindNames(ctx context.Context, low, high string, limit int) ([]care.ElderID, error) {
+	ids, err := g.s.read.FindNames(ctx, low, high, int32(limit))
+	if err != nil {
+		return nil, fmt.Errorf("find names: %w", err)
+	}
+	all := make([]care.ElderID, len(ids))
+	for i, id := range ids {
+		all[i] = care.ElderID(id)
+	}
+	return all, nil
+}
+
+// FindPhones implements care.Store.
+func (g *Registry) FindPhones(ctx context.Context, low, high string, limit int) ([]care.PhoneRow, error) {
+	rows, err := g.s.read.FindPhones(ctx, low, high, int32(limit))
+	if err != nil {
+		return nil, fmt.Errorf("find telephone numbers: %w", err)
+	}
+	all := make([]care.PhoneRow, len(rows))
+	for i, r := range rows {
+		all[i] = care.PhoneRow{Reversed: r.Reversed, ElderID: care.ElderID(r.ElderID), ContactID: care.ContactID(r.ContactID)}
+	}
+	return all, nil
+}
+
+// FindIdents implements care.Store.
+func (g *Registry) FindIdents(ctx context.Context, idents []string) (map[string]care.IdentOwner, error) {
+	found := make(map[string]care.IdentOwner)
+	err := lists(ctx, g.s.raw, `SELECT i.ident, i.elder_id, COALESCE(e.version, 0), COALESCE(e.digest, '')
+		FROM elder_ident i LEFT JOIN elder e ON e.id = i.elder_id WHERE i.ident IN (%s)`, idents,
+		func(s string) []any { return []any{s} },
+		func(scan func(...any) error) error {
+			var ident, id string
+			var o care.IdentOwner
+			err := scan(&ident, &id, &o.Version, &o.Digest)
+			o.ElderID = care.ElderID(id)
+			found[ident] = o
+			return err
+		})
+	if err != nil {
+		return nil, fmt.Errorf("find keys: %w", err)
+	}
+	return found, nil
+}
+
+// FindPersons implements care.Store.
+func (g *Registry) FindPersons(ctx context.Context, persons []care.Person) (map[care.Person][]care.ElderID, error) {
+	found := make(map[care.Person][]care.ElderID)
+	err := lists(ctx, g.s.raw, `SELECT p.name, p.birth_date, p.area_code, p.elder_id FROM elder_person p JOIN elder e ON e.id = p.elder_id
+		WHERE (p.name, p.birth_date, p.area_code) IN (VALUES %s) ORDER BY p.elder_id`, persons,
+		func(p care.Person) []any { return []any{p.Name, p.BirthDate, string(p.AreaCode)} },
+		func(scan func(...any) error) error {
+			var name, birth, area, id string
+			err := scan(&name, &birth, &area, &id)
+			p := care.Person{Name: name, BirthDate: birth, AreaCode: care.AreaCode(area)}
+			found[p] = append(found[p], care.ElderID(id))
+			return err
+		})
+	if err != nil {
+		return nil, fmt.Errorf("find persons: %w", err)
+	}
+	return found, nil
+}
+
+// CountElders implements care.Store.
+func (g *Registry) CountElders(ctx context.Context) (int64, error) {
+	n, err := g.s.read.CountElders(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("count elders: %w", err)
+	}
+	return n, nil
+}
+
+// Device implements care.Store.
+func (g *Registry) Device(ctx context.Context, id care.DeviceID) (care.Device, error) {
+	all, err := devices(ctx, g.s.raw, deviceColumns+"WHERE d.id = $1", string(id))
+	return oneDevice(string(id), all, err)
+}
+
+// DeviceByExternal implements care.Store.
+func (g *Registry) DeviceByExternal(ctx context.Context, protocol, external string) (care.Device, error) {
+	all, err := devices(ctx, g.s.raw, deviceColumns+"WHERE d.protocol = $1 AND d.external_id = $2", protocol, external)
+	return oneDevice(care.MaskExternal(external), all, err)
+}
+
+// Devices implements care.Store.
+func (g *Registry) Devices(ctx context.Context, f care.DeviceFilter) ([]care.Device, error) {
+	if f.Limit <= 0 {
+		f.Limit = 1000
+	}
+	var where []string
+	var args []any
+	add := func(condition string, values ...any) {
+		for _, v := range values {
+			args = append(args, v)
+			condition = strings.Replace(condition, "?", fmt.Sprintf("$%d", len(args)), 1)
+		}
+		where = append(where, condition)
+	}
+	if f.ElderID != "" {
+		add("d.elder_id = ? AND d.elder_id <> ''", string(f.ElderID))
+	}
+	if f.SIMNumber != "" {
+		add("d.sim_number = ? AND d.sim_number <> ''", f.SIMNumber)
+	}
+	if f.Protocol != "" {
+		add("d.protocol = ?", f.Protocol)
+	}
+	if f.After != "" {
+		add("d.id > ?", string(f.After))
+	}
+	if !f.SeenBefore.IsZero() {
+		add("(s.seen_us IS NULL OR s.seen_us < ?)", us(f.SeenBefore))
+	}
+	if f.Offline {
+		add("s.offline_us > 0")
+	}
+	if f.Query == "" {
+		return g.listDevices(ctx, where, args, f.Limit)
+	}
+	// Two range scans instead of an OR, which neither index would serve.
+	heads, err := g.listDevices(ctx, append(slices.Clone(where), fmt.Sprintf("d.external_id >= $%d AND d.external_id < $%d", len(args)+1, len(args)+2)),
+		append(slices.Clone(args), f.Query, above(f.Query)), f.Limit)
+	if err != nil || len(heads) >= f.Limit {
+		return heads, err
+	}
+	q := backwards(f.Query)
+	tails, err := g.listDevices(ctx, append(where, fmt.Sprintf("d.reversed >= $%d AND d.reversed < $%d", len(args)+1, len(args)+2)),
+		append(args, q, above(q)), f.Limit)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range tails {
+		if len(heads) < f.Limit && !slices.ContainsFunc(heads, func(h care.Device) bool { return h.ID == d.ID }) {
+			heads = append(heads, d)
+		}
+	}
+	return heads, nil
+}
+
+func (g *Registry) listDevices(ctx context.Context, where []string, args []any, limit int) ([]care.Device, error) {
+	query := deviceColumns
+	if len(where) > 0 {
+		query += "WHERE " + strings.Join(where, " AND ")
+	}
+	query += fmt.Sprintf(" ORDER BY d.id LIMIT $%d", len(args)+1)
+	return devices(ctx, g.s.raw, query, append(args, limit)...)
+}
+
+// above is the end of the range of texts that begin with s; it holds on both engines.
+func above(s string) string { return s + "\U0010FFFF" }
+
+// Provider implements care.Store.
+func (g *Registry) Provider(ctx context.Context, id care.ProviderID) (care.Provider, error) {
+	doc, err := g.s.read.GetProvider(ctx, string(id))
+	return read[care.Provider]("provider", string(id), doc, err)
+}
+
+func itself(s string) string { return s }
+
+// Providers implements care.Store.
+func (g *Registry) Providers(ctx context.Context) ([]care.Provider, error) {
+	docs, err := g.s.read.ListProviders(ctx)
+	return readAll[care.Provider]("providers", docs, err, itself)
+}
+
+// Responder implements care.Store.
+func (g *Registry) Responder(ctx context.Context, id care.ResponderID) (care.Responder, error) {
+	doc, err := g.s.read.GetResponder(ctx, string(id))
+	return read[care.Responder]("responder", string(id), doc, err)
+}
+
+// Responders implements care.Store.
+func (g *Registry) Responders(ctx context.Context) ([]care.Responder, error) {
+	docs, err := g.s.read.ListResponders(ctx)
+	return readAll[care.Responder]("responders", docs, err, itself)
+}
+
+// ResponderByUser implements care.Store.
+func (g *Registry) ResponderByUser(ctx context.Context, id care.UserID) (care.Responder, error) {
+	doc, err := g.s.read.GetResponderByUser(ctx, string(id))
+	return read[care.Responder]("responder of user", string(id), doc, err)
+}
+
+// RespondersByPhone implements care.Store.
+func (g *Registry) RespondersByPhone(ctx context.Context, e164 string) ([]care.Responder, error) {
+	docs, err := g.s.read.RespondersByPhone(ctx, e164)
+	return readAll[care.Responder]("responders", docs, err, itself)
+}
+
+// Areas implements care.Store.
+func (g *Registry) Areas(ctx context.Context) ([]care.Area, error) {
+	docs, err := g.s.read.ListAreas(ctx)
+	return readAll[care.Area]("areas", docs, err, itself)
+}
+
+// KeyCheck implements care.Store.
+func (g *Registry) KeyCheck(ctx context.Context, check string) (string, error) {
+	const name = "registry_key"
+	var kept string
+	err := g.s.Write(ctx, Normal, func(tx *Tx) error {
+		if err := tx.KeepMeta(tx.ctx, name, check); err != nil {
+			return err
+		}
+		var err error
+		kept, err = tx.GetMeta(tx.ctx, name)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("check of the registry's key: %w", err)
+	}
+	return kept, nil
+}
