@@ -1,0 +1,59 @@
+package recording
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// The file is RIFF/WAVE with format 6, two channels of 8 bits at 8 kHz:
+//
+//	RIFF size WAVE | fmt 18 … | fact 4 samples | data size … | frames of 2 bytes
+//
+// The sizes are rewritten as data becomes durable; data only ever grows.
+const (
+	headerBytes = 58
+	frameBytes  = 2 // left, right
+	sampleRate  = 8000
+	alawSilence = 0xD5
+	maxData     = 1<<32 - 1 - headerBytes // the sizes have 32 bits: 74 hours
+)
+
+var errNotOurs = errors.New("not a stereo A-law recording")
+
+// header is the head of a file with so many bytes of data.
+func header(data int64) []byte {
+	b := make([]byte, 0, headerBytes)
+	le := binary.LittleEndian
+	b = append(b, "RIFF"...)
+	b = le.AppendUint32(b, uint32(headerBytes-8+data))
+	b = append(b, "WAVEfmt "...)
+	b = le.AppendUint32(b, 18)
+	b = le.AppendUint16(b, 6) // A-law
+	b = le.AppendUint16(b, 2)
+	b = le.AppendUint32(b, sampleRate)
+	b = le.AppendUint32(b, sampleRate*frameBytes)
+	b = le.AppendUint16(b, frameBytes)
+	b = le.AppendUint16(b, 8)
+	b = le.AppendUint16(b, 0) // no extension
+	b = append(b, "fact"...)
+	b = le.AppendUint32(b, 4)
+	b = le.AppendUint32(b, uint32(data/frameBytes))
+	b = append(b, "data"...)
+	return le.AppendUint32(b, uint32(data))
+}
+
+// dataBytes reads the head of one of our files and returns the size it states.
+func dataBytes(r io.Reader) (int64, error) {
+	b := make([]byte, headerBytes)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return 0, fmt.Errorf("%w: %v", errNotOurs, err)
+	}
+	n := int64(binary.LittleEndian.Uint32(b[headerBytes-4:]))
+	// Everything but the three sizes is constant.
+	if want := header(n); string(want) != string(b) {
+		return 0, errNotOurs
+	}
+	return n, nil
+}
