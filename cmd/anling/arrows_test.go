@@ -49,7 +49,7 @@ var arrows = map[string][]string{
 	"callcenter":           {"callcenter/acd", "callcenter/ivr", "callcenter/leg", "callcenter/media", "callcenter/recording", "care", "event"},
 	"callcenter/acd":       {"callcenter/leg", "care"},
 	"callcenter/ivr":       {},
-	"callcenter/leg":       {"care"},
+	"callcenter/leg":       {"callcenter/media", "care"},
 	"callcenter/media":     {},
 	"callcenter/recording": {"callcenter/media"},
 	"callcenter/sip":       {"callcenter/leg", "callcenter/media", "care"},
