@@ -37,6 +37,23 @@ type Assignment struct {
 	Doc       string
 }
 
+type CallBack struct {
+	ID       string
+	Open     int64
+	Class    int64
+	Number   string
+	OpenedUs int64
+	Version  int64
+	Doc      string
+}
+
+type CallOperator struct {
+	UserID  string
+	Epoch   int64
+	Version int64
+	Doc     string
+}
+
 type Counter struct {
 	Name  string
 	Value int64
@@ -177,6 +194,18 @@ type Outbox struct {
 	Body      string
 	CreatedUs int64
 	SentUs    sql.NullInt64
+}
+
+type PhoneCall struct {
+	ID         string
+	Live       int64
+	Number     string
+	ElderID    string
+	IncidentID string
+	Epoch      int64
+	ArrivedUs  int64
+	Version    int64
+	Doc        string
 }
 
 type Provider struct {

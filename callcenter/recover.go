@@ -1,0 +1,98 @@
+package callcenter
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"anling/callcenter/leg"
+	"anling/event"
+)
+
+const (
+	recoverLot   = 500
+	recoverAgain = time.Second
+)
+
+// recover ends the records of calls that an earlier life of the server left live:
+// their callers are owed a call, the lost SOS calls at once.
+func (s *Service) recover(ctx context.Context) {
+	s.mu.Lock()
+	epoch := s.epoch
+	s.mu.Unlock()
+	if epoch == 0 {
+		s.log.Error("calls of an earlier life are not looked for: the store did not answer at the start")
+		return
+	}
+	lost := 0
+	for {
+		calls, err := s.o.Store.LiveCalls(ctx, epoch, recoverLot)
+		if err == nil {
+			for _, c := range calls {
+				if err = s.recoverCall(ctx, c); err != nil {
+					break
+				}
+				lost++
+			}
+		}
+		if err == nil && len(calls) < recoverLot {
+			break
+		}
+		if err == nil {
+			continue
+		}
+		s.log.Error("recover calls of an earlier life", zap.Error(err))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(recoverAgain):
+		}
+	}
+	if lost > 0 {
+		s.log.Warn("calls were lost by a crash; their callers are rung back", zap.Int("calls", lost))
+	}
+}
+
+func (s *Service) recoverCall(ctx context.Context, c Call) error {
+	now := s.now()
+	number := c.From
+	if c.Direction == leg.Out {
+		number = c.To
+	}
+	var also func(Tx) error
+	switch {
+	case c.CallbackID != "":
+		also = s.attempted(c.CallbackID, Attempt{At: now, By: c.OperatorID, CallID: c.ID, Result: "crash"}, now)
+	case c.Purpose == ForIncident && c.OperatorID == "":
+		// The incident's own ladder asks again.
+	default:
+		also = s.lost(c, number, "crash", now)
+	}
+	once, cancel := context.WithTimeout(ctx, writeLimit)
+	defer cancel()
+	return s.o.Store.Change(once, func(tx Tx) error {
+		old, found, err := tx.Call(c.ID)
+		if err != nil || !found || !old.Live() {
+			return err
+		}
+		was := old.Version
+		old.State, old.Cause, old.Result, old.EndedAt, old.Offered = Ended, leg.Fault, "lost", now, nil
+		var events []event.Event
+		for _, t := range []event.Type{CallLost, CallEnded} {
+			old.Version++
+			events = append(events, event.Event{ID: uuid.Must(uuid.NewV7()).String(), Type: t, V: 1, Agg: "call", AggID: string(c.ID), Seq: old.Version,
+				IncidentID: string(c.IncidentID), At: now, Actor: "rule:recovery", Body: event.Body(map[string]any{"reason": "crash", "cause": leg.Fault, "class": c.Class, "result": "lost"})})
+		}
+		if err := tx.SaveCall(old, was); err != nil {
+			return err
+		}
+		if also != nil {
+			if err := also(tx); err != nil {
+				return err
+			}
+		}
+		return tx.Append(events...)
+	})
+}
