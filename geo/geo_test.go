@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -84,8 +85,11 @@ func TestNearestEqualsTheScan(t *testing.T) {
 				want = append(want, Hit{id, p, d})
 			}
 		}
-		want = first(want, limit)
-		got := x.Nearest(kunming, radius, limit)
+		even := rapid.Bool().Draw(t, "only even ids")
+		want = slices.DeleteFunc(want, func(h Hit) bool { return even && odd(h.ID) })
+		slices.SortFunc(want, compare)
+		want = want[:min(limit, len(want))]
+		got := x.NearestWhere(kunming, radius, limit, func(id string) bool { return !even || !odd(id) })
 		if len(got) != len(want) {
 			t.Fatalf("%d hits, the scan finds %d", len(got), len(want))
 		}
@@ -99,6 +103,8 @@ func TestNearestEqualsTheScan(t *testing.T) {
 		}
 	})
 }
+
+func odd(id string) bool { return id[len(id)-1]%2 == 1 }
 
 func TestTravelOrdersModes(t *testing.T) {
 	near, far := Offset(kunming, 100, 0), Offset(kunming, 3000, 0)

@@ -83,60 +83,102 @@ func (x *Index) Point(id string) (Point, bool) {
 // Nearest returns up to limit things within radiusM metres of p, nearest first;
 // things at equal distance are in the order of their ids.
 func (x *Index) Nearest(p Point, radiusM float64, limit int) []Hit {
+	return x.NearestWhere(p, radiusM, limit, nil)
+}
+
+// NearestWhere is Nearest among the ids that take answers true for; a nil take
+// answers true for all. take must not call the index.
+func (x *Index) NearestWhere(p Point, radiusM float64, limit int, take func(id string) bool) []Hit {
 	if limit <= 0 || radiusM < 0 {
 		return nil
 	}
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	hits := []Hit{}
+	best := nearest{from: p, radiusM: radiusM, limit: limit, take: take}
 	centre := cellOf(p)
 	// A cell's east–west side shrinks with the latitude; the ring's reach is that of
 	// the shorter side.
 	side := cellDeg * EarthRadiusM * math.Pi / 180 * math.Max(0.01, math.Cos(radians(math.Min(89, math.Abs(p.Lat)+0.5))))
 	last := int32(math.Ceil(radiusM/side)) + 1
 	if cells := int64(2*last+1) * int64(2*last+1); cells > int64(len(x.cells)) {
-		hits = x.all(hits, p, radiusM)
-		return first(hits, limit)
+		for id, at := range x.at {
+			best.add(id, at)
+		}
+		return best.sorted()
 	}
 	for ring := int32(0); ring <= last; ring++ {
 		for _, c := range ringOf(centre, ring) {
 			for id, at := range x.cells[c] {
-				if d := Distance(p, at); d <= radiusM {
-					hits = append(hits, Hit{ID: id, Point: at, DistanceM: d})
-				}
+				best.add(id, at)
 			}
 		}
 		// What lies beyond this ring is at least ring sides away.
-		if len(hits) >= limit && kth(hits, limit) <= float64(ring)*side {
+		if best.full() && best.hits[0].DistanceM <= float64(ring)*side {
 			break
 		}
 	}
-	return first(hits, limit)
+	return best.sorted()
 }
 
-func (x *Index) all(hits []Hit, p Point, radiusM float64) []Hit {
-	for id, at := range x.at {
-		if d := Distance(p, at); d <= radiusM {
-			hits = append(hits, Hit{ID: id, Point: at, DistanceM: d})
+// nearest gathers the limit nearest in a heap whose first is the farthest.
+type nearest struct {
+	from    Point
+	radiusM float64
+	limit   int
+	take    func(id string) bool
+	hits    []Hit
+}
+
+func (n *nearest) full() bool { return len(n.hits) == n.limit }
+
+func (n *nearest) add(id string, at Point) {
+	h := Hit{ID: id, Point: at, DistanceM: Distance(n.from, at)}
+	if h.DistanceM > n.radiusM || (n.full() && compare(h, n.hits[0]) >= 0) || (n.take != nil && !n.take(id)) {
+		return
+	}
+	if n.full() {
+		n.hits[0] = h
+		n.down()
+		return
+	}
+	n.hits = append(n.hits, h)
+	n.up()
+}
+
+func (n *nearest) up() {
+	for i := len(n.hits) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if compare(n.hits[i], n.hits[parent]) <= 0 {
+			return
 		}
+		n.hits[i], n.hits[parent] = n.hits[parent], n.hits[i]
+		i = parent
 	}
-	return hits
 }
 
-func first(hits []Hit, limit int) []Hit {
-	slices.SortFunc(hits, func(a, b Hit) int {
-		return cmp.Or(cmp.Compare(a.DistanceM, b.DistanceM), cmp.Compare(a.ID, b.ID))
-	})
-	return hits[:min(limit, len(hits))]
+func (n *nearest) down() {
+	for i := 0; ; {
+		far := i
+		for child := 2*i + 1; child <= 2*i+2 && child < len(n.hits); child++ {
+			if compare(n.hits[child], n.hits[far]) > 0 {
+				far = child
+			}
+		}
+		if far == i {
+			return
+		}
+		n.hits[i], n.hits[far] = n.hits[far], n.hits[i]
+		i = far
+	}
 }
 
-func kth(hits []Hit, k int) float64 {
-	far := make([]float64, len(hits))
-	for i, h := range hits {
-		far[i] = h.DistanceM
-	}
-	slices.Sort(far)
-	return far[k-1]
+func (n *nearest) sorted() []Hit {
+	slices.SortFunc(n.hits, compare)
+	return n.hits
+}
+
+func compare(a, b Hit) int {
+	return cmp.Or(cmp.Compare(a.DistanceM, b.DistanceM), cmp.Compare(a.ID, b.ID))
 }
 
 func cellOf(p Point) cell {

@@ -67,9 +67,11 @@ func openSQLite(ctx context.Context, s *Store) (engine, error) {
 	return e, nil
 }
 
+// handle opens the file. temp_store keeps the journals of savepoints in memory: they
+// are undone within a commit and need not outlive one.
 func (e *sqliteEngine) handle(extra string, pragmas ...string) (*sql.DB, error) {
 	q := url.Values{}
-	for _, p := range append([]string{"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "cache_size(-65536)"}, pragmas...) {
+	for _, p := range append([]string{"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "cache_size(-65536)", "temp_store(MEMORY)"}, pragmas...) {
 		q.Add("_pragma", p)
 	}
 	dsn := "file:" + e.path + "?" + q.Encode()

@@ -17,6 +17,7 @@ type Tx struct {
 	raw    db.DBTX // for statements whose length depends on the data
 	ctx    context.Context
 	now    time.Time
+	alone  bool // no other transaction can be open: reading for a change needs no lock
 	events []event.Event
 	timers []event.Timer
 }

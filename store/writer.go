@@ -44,7 +44,8 @@ type writer struct {
 	sql    *stmtCache
 	urgent chan *request
 	normal chan *request
-	ctx    context.Context
+	work   context.Context // of statements; it never ends, so the driver watches nothing
+	ctx    context.Context // ends the loop
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
 }
@@ -58,7 +59,8 @@ func newWriter(ctx context.Context, s *Store, handle *sql.DB) (*writer, error) {
 		store: s, handle: handle, conn: conn, sql: newStmtCache(conn),
 		urgent: make(chan *request, urgentQueue), normal: make(chan *request, normalQueue),
 	}
-	w.ctx, w.cancel = context.WithCancel(context.Background())
+	w.work = context.Background()
+	w.ctx, w.cancel = context.WithCancel(w.work)
 	w.ended.Add(1)
 	go w.loop()
 	return w, nil
@@ -242,7 +244,7 @@ func (w *writer) abort(err error) error {
 // the returned error ends the batch.
 func (w *writer) change(r *request) error {
 	for try := 1; ; try++ {
-		r.tx = &Tx{Queries: db.New(w.sql), raw: w.sql, ctx: w.ctx, now: w.store.opts.Now()}
+		r.tx = &Tx{Queries: db.New(w.sql), raw: w.sql, ctx: w.work, now: w.store.opts.Now(), alone: true}
 		if err := w.exec("SAVEPOINT r"); err != nil {
 			return err
 		}
@@ -296,7 +298,7 @@ func (w *writer) finish(batch []*request) {
 }
 
 func (w *writer) exec(statement string) error {
-	_, err := w.sql.ExecContext(w.ctx, statement)
+	_, err := w.sql.ExecContext(w.work, statement)
 	return err
 }
 

@@ -47,7 +47,7 @@ func NewEngine(o Options) *Engine {
 		o.Now = time.Now
 	}
 	if o.RadiusM <= 0 {
-		o.RadiusM = 5000
+		o.RadiusM = defaultRadiusM
 	}
 	if o.Metrics == nil {
 		o.Metrics = prometheus.NewRegistry()

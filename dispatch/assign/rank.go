@@ -59,9 +59,11 @@ type Query struct {
 }
 
 const (
-	maxWiden    = 8   // the radius doubles up to so many times the first
-	lookAt      = 60  // responders looked at in one search
-	equalWithin = 5.0 // seconds within which the longest idle wins
+	defaultRadiusM = 5000
+	maxWiden       = 8   // the search goes up to so many times the radius
+	lookAt         = 60  // responders looked at in one search
+	enough         = 3   // of them who can be sent; else it goes on among those who can
+	equalWithin    = 5.0 // seconds within which the longest idle wins
 )
 
 // Rank looks at the nearest responders and judges each: the good ones first, best
@@ -108,28 +110,36 @@ func (r *Roster) Rank(q Query, now time.Time) []Candidate {
 	return all[:min(q.Limit, len(all))]
 }
 
-// near widens the circle until it holds enough good ones.
+// near judges the nearest, and when too few of them can be sent, searches farther
+// among those who can.
 func (r *Roster) near(q Query, p plan, now time.Time) []Candidate {
-	radius := q.RadiusM
-	if radius <= 0 {
-		radius = 5000
+	var all []Candidate
+	if q.Place.IsZero() {
+		return r.addOthers(all, q, p, now)
 	}
-	limit := radius * maxWiden
-	for {
-		var all []Candidate
-		good := 0
-		if !q.Place.IsZero() {
-			for _, h := range r.index.Nearest(q.Place, radius, lookAt) {
-				c := r.judge(r.members[care.ResponderID(h.ID)], q, p, now)
-				good += b2i(c.good())
-				all = append(all, c)
-			}
-		}
-		if good >= 3 || radius >= limit || q.Place.IsZero() {
-			return r.addOthers(all, q, p, now)
-		}
-		radius *= 2
+	limit := q.RadiusM * maxWiden
+	if limit <= 0 {
+		limit = defaultRadiusM * maxWiden
 	}
+	good := 0
+	for _, h := range r.index.Nearest(q.Place, limit, lookAt) {
+		c := r.judge(r.members[care.ResponderID(h.ID)], q, p, now)
+		good += b2i(c.good())
+		all = append(all, c)
+	}
+	if good >= enough || len(all) < lookAt {
+		return r.addOthers(all, q, p, now)
+	}
+	known := map[care.ResponderID]bool{}
+	for _, c := range all {
+		known[c.ResponderID] = true
+	}
+	for _, h := range r.index.NearestWhere(q.Place, limit, lookAt, func(id string) bool {
+		return !known[care.ResponderID(id)] && r.members[care.ResponderID(id)].gate(q, p, now) == Picked
+	}) {
+		all = append(all, r.judge(r.members[care.ResponderID(h.ID)], q, p, now))
+	}
+	return all
 }
 
 // addOthers gives a reason for those who are off duty or nowhere near, and, when

@@ -20,7 +20,7 @@ CREATE TABLE event (
 CREATE INDEX event_incident ON event (incident_id, at_us) WHERE incident_id <> '';
 CREATE TABLE outbox (
   pos        INTEGER PRIMARY KEY AUTOINCREMENT,
-  event_id   TEXT   NOT NULL UNIQUE,
+  event_id   TEXT   NOT NULL,
   subject    TEXT   NOT NULL,
   body       TEXT   NOT NULL,
   created_us BIGINT NOT NULL,
