@@ -1,17 +1,16 @@
 // The live channel: one WebSocket per tab, resumed after every break.
 //
-// The server's word is the only truth: a command counts as done when its ack has
-// come, and after a gap that cannot be resumed everything is read anew.
+// It tells what changed; the pages then read it over HTTP, which is the only truth.
+// After a gap that cannot be resumed everything is read anew. Commands do not go
+// this way: they are HTTP requests with a key (command.ts).
 import { signal } from '@preact/signals';
-import { newKey, Refusal } from './api';
 
 export interface LiveEvent { seq: number; at: string; kind: string; agg: string; agg_id: string; incident_id?: string; body: Record<string, unknown> }
 
 interface Message {
-  type: 'welcome' | 'snap' | 'ev' | 'ack' | 'hb' | 'emergency' | 'error';
+  type: 'welcome' | 'snap' | 'ev' | 'hb' | 'emergency' | 'error';
   epoch?: string; seq?: number; build?: string; server_time?: string; views?: Record<string, unknown>;
   at?: string; kind?: string; agg?: string; agg_id?: string; incident_id?: string; body?: Record<string, unknown>;
-  key?: string; ok?: boolean; code?: string; message?: string; field?: string; result?: unknown;
 }
 
 /** Line says how the connection is: what the banner shows. */
@@ -19,9 +18,15 @@ export type Line = 'connecting' | 'live' | 'lost' | 'stale';
 
 const retryMs = [250, 500, 1000, 2000, 4000, 5000];
 const staleMs = 15000;
-const ackMs = 3000;
+const lostMs = 2000;
 
-interface Waiting { resolve: (v: unknown) => void; reject: (e: Error) => void; text: string; timer: number; late: () => void }
+/** Ear is who listens to a live channel. */
+export interface Ear {
+  snap: (views: Record<string, unknown>) => void;
+  event: (e: LiveEvent) => void;
+  welcome?: (resumed: boolean) => void;
+  emergency?: (m: Record<string, unknown>) => void;
+}
 
 export class Live {
   readonly line = signal<Line>('connecting');
@@ -35,88 +40,83 @@ export class Live {
   private seq = 0;
   private build = '';
   private attempt = 0;
-  private closed = false;
-  private readonly waiting = new Map<string, Waiting>();
+  private lostAt = Date.now();
 
-  constructor(
-    private readonly views: string[],
-    private readonly onSnap: (views: Record<string, unknown>) => void,
-    private readonly onEvent: (e: LiveEvent) => void,
-    private readonly onEmergency: (m: Record<string, unknown>) => void = () => {},
-  ) {
+  constructor(private readonly views: string[], private readonly ear: Ear) {
     this.connect();
     window.setInterval(() => this.watch(), 1000);
+    window.addEventListener('online', () => this.hurry());
+    document.addEventListener('visibilitychange', () => { if (!document.hidden) this.hurry(); });
   }
 
   /** now is the server's time in ms. */
   now(): number { return Date.now() + this.offset.value; }
 
-  close(): void { this.closed = true; this.socket?.close(); }
-
-  /**
-   * command sends a command and resolves on the server's durable answer. It is sent
-   * again under the same key after a break, so it is done once. late runs when no
-   * answer has come for three seconds.
-   */
-  command<T>(name: string, args: Record<string, unknown>, late: () => void = () => {}, key = newKey()): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      const text = JSON.stringify({ type: 'cmd', key, name, args });
-      const timer = window.setTimeout(late, ackMs);
-      this.waiting.set(key, { resolve: resolve as (v: unknown) => void, reject, text, timer, late });
-      this.send(text);
-    });
+  /** clock takes the server's time from an answer that carries it. */
+  clock(iso: string | undefined): void {
+    const at = Date.parse(iso ?? '');
+    if (!Number.isNaN(at)) this.offset.value = at - Date.now();
   }
 
+  private timer = 0;
+
   private connect(): void {
+    window.clearTimeout(this.timer);
     const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
     const s = new WebSocket(`${scheme}://${location.host}/ws`);
     this.socket = s;
-    s.onopen = () => this.send(JSON.stringify({ type: 'hello', client: 1, epoch: this.epoch, since: this.seq, views: this.views }));
+    s.onopen = () => s.send(JSON.stringify({ type: 'hello', client: 1, epoch: this.epoch, since: this.seq, views: this.views }));
     s.onmessage = (m) => this.take(JSON.parse(m.data as string) as Message);
-    s.onclose = (e) => this.lost(e.code);
+    s.onclose = (e) => { if (this.socket === s) this.lost(e.code); };
   }
 
-  private send(text: string): void {
-    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(text);
+  /** hurry tries at once instead of waiting for the next try. */
+  private hurry(): void {
+    if (this.socket && this.socket.readyState > WebSocket.OPEN) this.connect();
   }
 
   private lost(code: number): void {
-    if (this.closed) return;
     if (code === 4003 || code === 4001) {
       location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
       return;
     }
-    if (this.line.value === 'live') this.line.value = 'connecting';
+    if (this.line.value === 'live') {
+      this.line.value = 'connecting';
+      this.lostAt = Date.now();
+    }
     const wait = (retryMs[Math.min(this.attempt, retryMs.length - 1)] ?? 5000) * (0.8 + 0.4 * Math.random());
     this.attempt++;
-    window.setTimeout(() => this.connect(), wait);
+    this.timer = window.setTimeout(() => this.connect(), wait);
   }
 
   private watch(): void {
     const quiet = Date.now() - this.lastWord.value;
-    if (this.socket?.readyState === WebSocket.OPEN && quiet < staleMs) return;
-    if (quiet > staleMs) this.line.value = 'stale';
-    else if (quiet > 2000) this.line.value = 'lost';
+    const open = this.socket?.readyState === WebSocket.OPEN;
+    if (quiet > staleMs) {
+      this.line.value = 'stale';
+      if (open) this.socket!.close(); // a half-open connection: the next one will tell
+    } else if (!open && this.line.value === 'connecting' && Date.now() - this.lostAt > lostMs) {
+      this.line.value = 'lost';
+    }
   }
 
   private take(m: Message): void {
     this.lastWord.value = Date.now();
-    if (m.server_time) this.offset.value = Date.parse(m.server_time) - Date.now();
+    this.clock(m.server_time);
     switch (m.type) {
       case 'welcome': this.welcome(m); break;
       case 'snap':
         this.seq = m.seq ?? this.seq;
-        this.onSnap(m.views ?? {});
+        this.ear.snap(m.views ?? {});
         break;
       case 'ev':
         if ((m.seq ?? 0) > this.seq) {
           this.seq = m.seq!;
-          this.onEvent(m as unknown as LiveEvent);
+          this.ear.event(m as unknown as LiveEvent);
         }
         break;
       case 'hb': this.seq = Math.max(this.seq, m.seq ?? 0); break;
-      case 'ack': this.answered(m); break;
-      case 'emergency': this.onEmergency(m.body ?? {}); break;
+      case 'emergency': this.ear.emergency?.(m.body ?? {}); break;
       case 'error': break;
     }
   }
@@ -124,19 +124,11 @@ export class Live {
   private welcome(m: Message): void {
     this.attempt = 0;
     this.line.value = 'live';
-    if (this.build && m.build !== this.build) this.newBuild.value = true;
+    if (this.build && m.build && m.build !== this.build) this.newBuild.value = true;
     this.build = m.build ?? '';
-    if (m.epoch !== this.epoch) this.seq = 0;
+    const resumed = this.epoch !== '' && m.epoch === this.epoch;
+    if (!resumed) this.seq = 0;
     this.epoch = m.epoch ?? '';
-    for (const w of this.waiting.values()) this.send(w.text);
-  }
-
-  private answered(m: Message): void {
-    const w = this.waiting.get(m.key ?? '');
-    if (!w) return;
-    this.waiting.delete(m.key!);
-    window.clearTimeout(w.timer);
-    if (m.ok) w.resolve(m.result);
-    else w.reject(new Refusal(409, m.code ?? 'internal', m.message ?? '', m.field));
+    this.ear.welcome?.(resumed);
   }
 }
