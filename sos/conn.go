@@ -30,7 +30,7 @@ var (
 const (
 	smallBuffer = 512 // a connection's own: nearly every frame fits
 	maxBad      = 10  // bad frames in a row
-	maxQueue    = 8   // alarms of one connection that wait for the store
+	maxQueue    = 64  // alarms of one connection that wait for the store
 	maxAcks     = 32  // answers that wait for one alarm
 )
 

@@ -238,6 +238,15 @@ type ResponderPhone struct {
 	ResponderID string
 }
 
+type SosFrame struct {
+	Pos       int64
+	Protocol  string
+	ClaimedID string
+	AtUs      int64
+	Reason    string
+	Raw       string
+}
+
 type Task struct {
 	ID         string
 	Kind       string
