@@ -8,6 +8,16 @@ import (
 	"database/sql"
 )
 
+type Account struct {
+	ID       string
+	Name     string
+	Role     string
+	Disabled int64
+	Password string
+	Version  int64
+	Doc      string
+}
+
 type Alarm struct {
 	Pos           int64
 	ID            string
@@ -35,6 +45,22 @@ type Assignment struct {
 	CreatedUs int64
 	Version   int64
 	Doc       string
+}
+
+type Audit struct {
+	Pos    int64
+	AtUs   int64
+	Actor  string
+	Action string
+	Object string
+	Detail string
+	Hash   string
+}
+
+type AuditHead struct {
+	ID   int64
+	Pos  int64
+	Hash string
 }
 
 type CallBack struct {
@@ -236,6 +262,33 @@ type ResponderClaim struct {
 type ResponderPhone struct {
 	Phone       string
 	ResponderID string
+}
+
+type Session struct {
+	Hash      string
+	AccountID string
+	CreatedUs int64
+	SeenUs    int64
+	ExpiresUs int64
+}
+
+type SipAccount struct {
+	Account   string
+	AccountID string
+}
+
+type SipBinding struct {
+	Account   string
+	Contact   string
+	ExpiresUs int64
+	Doc       string
+}
+
+type SipHa1 struct {
+	Account   string
+	Realm     string
+	Algorithm string
+	Ha1       string
 }
 
 type SosFrame struct {
