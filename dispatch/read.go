@@ -31,6 +31,11 @@ func (b *Board) IncidentsOfElder(ctx context.Context, id care.ElderID, limit int
 	return b.store.IncidentsOfElder(ctx, id, limit)
 }
 
+// Record reads one incident alone.
+func (b *Board) Record(ctx context.Context, id care.IncidentID) (Incident, error) {
+	return b.store.Incident(ctx, id)
+}
+
 // Incident reads one with its assignments, offers, alarms and timeline.
 func (b *Board) Incident(ctx context.Context, id care.IncidentID) (Detail, error) {
 	inc, err := b.store.Incident(ctx, id)

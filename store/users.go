@@ -292,4 +292,3 @@ func (u *Users) CheckAudit(ctx context.Context) (lines int64, err error) {
 	})
 	return lines, err
 }
-
