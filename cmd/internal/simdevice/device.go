@@ -28,17 +28,17 @@ type Identity struct {
 type Options struct {
 	Identity
 	Addr       string
-	Heartbeat  time.Duration // 3 min by default
-	Resend     time.Duration // an unanswered press is sent again after, 5 s by default
-	Reconnect  time.Duration // between attempts, 200 ms by default; with jitter
-	Point      geo.Point     // where it is
-	Battery    int           // percent, 80 by default
-	Duplicates int           // every press is sent so many times more at once, as some firmware does
-	Ledger     *Ledger       // notes what was acknowledged; may be nil
-	OnSent     func(Press, time.Time)
-	OnAck      func(Entry)                // must not block
-	OnCommand  func(keyword, rest string) // a watch was told something; must not block
-	Shout      bool                       // sends everything that waits at once
+	Heartbeat  time.Duration                    // 3 min by default
+	Resend     time.Duration                    // an unanswered press is sent again after, 5 s by default
+	Reconnect  time.Duration                    // between attempts, 200 ms by default; with jitter
+	Point      geo.Point                        // where it is
+	Battery    int                              // percent, 80 by default
+	Duplicates int                              // every press is sent so many times more at once, as some firmware does
+	Ledger     *Ledger                          // notes what was acknowledged; may be nil
+	OnSent     func(Identity, Press, time.Time) // before its first byte; must not block
+	OnAck      func(Entry)                      // must not block
+	OnCommand  func(keyword, rest string)       // a watch was told something; must not block
+	Shout      bool                             // sends everything that waits at once
 	Dialer     *net.Dialer
 }
 
@@ -460,7 +460,7 @@ func (d *Device) flush(conn net.Conn) (time.Duration, error) {
 	d.mu.Unlock()
 	for _, p := range due {
 		if d.opts.OnSent != nil && p.sent == now {
-			d.opts.OnSent(p.Press, now)
+			d.opts.OnSent(d.opts.Identity, p.Press, now)
 		}
 		for range 1 + d.opts.Duplicates {
 			if err := d.write(conn, p.frame); err != nil {

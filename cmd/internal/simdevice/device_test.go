@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
 	"slices"
@@ -373,6 +374,23 @@ func TestBrokenLedgerIsNotBelieved(t *testing.T) {
 	for _, s := range []string{"gt06\tx\n", "gt06\tx\tzz\t1\t2026-01-01T00:00:00Z\t2026-01-01T00:00:00Z\n"} {
 		if all, err := readEntries(strings.NewReader(s), "f"); err == nil || !strings.Contains(err.Error(), "f:1") {
 			t.Errorf("%q is %v, %v", s, all, err)
+		}
+	}
+}
+
+func TestListsOfDevices(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"as imported":     {"protocol,device_id,number,elder\ngt06,860000000000012,+8613900001111,e1\nsip,op1,,\nwatch,8800000015,,e2\n", "[{gt06 860000000000012 +8613900001111} {watch 8800000015 }]"},
+		"Chinese header":  {"\ufeff设备号,协议,电话号码\n860000000000012,GT06,139\n", "[{gt06 860000000000012 139}]"},
+		"without columns": {"a,b\n1,2\n", "names no protocol"},
+	} {
+		got, err := readIdentities(strings.NewReader(c.text), "f.csv")
+		text := fmt.Sprint(got)
+		if err != nil {
+			text = err.Error()
+		}
+		if !strings.Contains(text, c.want) {
+			t.Errorf("%s: %s", name, text)
 		}
 	}
 }
