@@ -12,7 +12,7 @@ const key = (i: Incident): string => `${i.id}:${i.presses}`;
 export const sounding = computed(() => incidents.value.value.filter((i) => !i.owner && i.priority < 4 && i.status !== 'resolved' && !heard.value.has(key(i))));
 
 const loud = computed<Level | 0>(() => {
-  if (emergencies.value.some((e) => !heard.value.has(String(e.at)))) return 1;
+  if (emergencies.value.some((e) => !heard.value.has(e.id))) return 1;
   const p = Math.min(9, ...sounding.value.map((i) => i.priority));
   return p < 4 ? (p as Level) : 0;
 });
@@ -23,6 +23,6 @@ effect(() => alarm(loud.value));
 
 /** acknowledge silences what sounds now. */
 export function acknowledge(): void {
-  const all = new Set([...incidents.value.value.map(key), ...emergencies.value.map((e) => String(e.at))]);
+  const all = new Set([...incidents.value.value.map(key), ...emergencies.value.map((e) => e.id)]);
   heard.value = all;
 }

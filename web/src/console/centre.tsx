@@ -5,7 +5,7 @@ import { ago, distance, list, minutes, span, t, term, timeOfDay } from '../share
 import { Act, kinds, Mark, person, second } from '../shared/ui';
 import type { Assignment, Call, Candidate, Incident, Offer } from '../shared/types';
 import {
-  callsHere, candidates, detail, dispatch, elder, good, hangUp, incident, live, me, mine, nameOf, opened, operatorName, panel, panelFor, passedOver,
+  callsHere, candidates, detail, dispatch, elder, good, hangUp, hold, incident, live, me, mine, nameOf, opened, operatorName, panel, panelFor, passedOver,
   responders, select, selection, sent, take, undoMs, usable, withdraw,
 } from './state';
 import { caller } from './lists';
@@ -116,7 +116,7 @@ function CallBar(): VNode {
 
 function LiveCall({ c }: { c: Call }): VNode {
   const now = second.value + live.offset.value;
-  const since = c.answered_at ?? c.arrived_at;
+  const since = c.answered_at ?? c.received_at;
   return (
     <div class={`card callbar on c-${c.state}`}>
       <span class="call-icon" aria-hidden="true">☎</span>
@@ -126,6 +126,8 @@ function LiveCall({ c }: { c: Call }): VNode {
       </div>
       <span class="state">{term('call_state', c.state)}</span>
       {since && <span class="timer big">{span((now - Date.parse(since)) / 1000)}</span>}
+      {(c.state === 'talking' || c.state === 'held') && c.operator_id === me.value?.id && (
+        <Act slot={`hold:${c.id}`} cap="F4" class="hangup" disabled={!usable.value} do={() => hold(c)}>{c.state === 'held' ? t('call.resume') : t('call.hold')}</Act>)}
       <Act slot={`hangup:${c.id}`} class="hangup" cap="F9" disabled={!usable.value} do={() => hangUp(c)}>✕ {t('call.hang_up')}</Act>
     </div>
   );
@@ -133,10 +135,10 @@ function LiveCall({ c }: { c: Call }): VNode {
 
 function Recording({ c }: { c: Call }): VNode {
   const [on, set] = useState(false);
-  const seconds = c.recording?.seconds ?? 0;
+  const seconds = c.recording ? c.recording_seconds ?? 1 : 0;
   return (
     <span class="row past">
-      <span class="muted">{timeOfDay(c.arrived_at)} {caller(c)} {seconds > 0 ? span(seconds) : term('call_state', c.state)}</span>
+      <span class="muted">{timeOfDay(c.received_at)} {caller(c)} {seconds > 0 ? span(seconds) : term('call_state', c.state)}</span>
       {seconds > 0 && (on
         ? <audio controls autoplay src={`/api/v1/calls/${c.id}/recording`} aria-label={t('call.recording')} />
         : <button type="button" class="small" onClick={() => set(true)}>▶ {t('call.recording')}</button>)}

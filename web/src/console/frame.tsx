@@ -13,7 +13,7 @@ export function Header(): VNode {
   const now = second.value + live.offset.value;
   const own = operators.value.value.find((o) => o.user_id === me.value?.id);
   const waits = calls.value.value.filter((c) => !c.answered_at && !c.ended_at && c.direction !== 'out');
-  const longest = Math.max(0, ...waits.map((c) => ((now - Date.parse(c.arrived_at)) / 1000)));
+  const longest = Math.max(0, ...waits.map((c) => ((now - Date.parse(c.received_at)) / 1000)));
   const open = incidents.value.value;
   const p1 = open.filter((i) => i.priority === 1 && i.status !== 'resolved').length;
   const duty = operators.value.value.filter((o) => o.state !== 'offline' && o.state !== 'break').length;
@@ -24,6 +24,7 @@ export function Header(): VNode {
         <span class="cut">{me.value?.display_name || me.value?.name}</span>
         {me.value && me.value.role !== 'operator' && <span class="pill">{t('head.read_only')}</span>}
         {own && <span class={`pill op-${own.state}`}>{term('operator_state', own.state)}</span>}
+        {own && own.registered === false && <span class="pill warn-pill" title={t('operator.no_phone_hint')}>{t('operator.no_phone')}</span>}
         {own && (own.state === 'break' || own.state === 'offline'
           ? <Act slot="state" class="dark" disabled={!usable.value} do={() => void run('state', 'operator.ready', '/operators/me/state', { state: 'ready' }).then(() => operators.refresh(0))}>{t('operator.ready')}</Act>
           : <button type="button" class="dark" disabled={!usable.value} onClick={() => { panel.value = 'break'; }}>{t('operator.break')}</button>)}
@@ -66,7 +67,7 @@ export function Banners(): VNode {
   return (
     <div class="banners" role="alert">
       {emergencies.value.map((e) => (
-        <div class="banner emergency" key={e.at}>
+        <div class="banner emergency" key={e.id}>
           <b class="grow">▲ {t('emergency.title', { time: timeOfDay(e.at) })} {words(e.body)}</b>
           <button type="button" onClick={() => { acknowledge(); emergencies.value = emergencies.value.filter((x) => x !== e); }}>{t('emergency.seen')}</button>
         </div>))}

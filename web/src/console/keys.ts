@@ -1,7 +1,7 @@
 // The keys of the console, by place on the keyboard. They are silent while an input
 // method composes; keys that are characters act in the centre zone only.
 import { acknowledge } from './alarms';
-import { callsHere, dispatch, good, hangUp, incident, mine, myCall, next, opened, panel, selection, sent, usable, withdraw } from './state';
+import { callsHere, dispatch, good, hangUp, hold, incident, mine, myCall, next, opened, panel, selection, sent, usable, withdraw } from './state';
 
 const typing = (e: KeyboardEvent): boolean => e.target instanceof HTMLElement && e.target.matches('input:not([type=checkbox]):not([type=radio]), textarea, select');
 
@@ -20,6 +20,7 @@ function act(e: KeyboardEvent): boolean {
   if (!usable.value) return false;
   if (e.code === 'F2') { next(); return true; }
   if (e.code === 'F9') { hangUp(myCall.value ?? callsHere.value.find((c) => !c.ended_at)); return true; }
+  if (e.code === 'F4' && myCall.value && !e.altKey) { hold(myCall.value); return true; }
   if (ctrl && e.code === 'Enter' && mine.value && opened.value) return show(incident.value?.status === 'resolved' ? 'close' : 'resolve');
   if (ctrl && e.code === 'KeyZ' && sent.value && !typing(e)) { withdraw(sent.value.id, 'undone'); return true; }
   const centre = document.getElementById('centre');

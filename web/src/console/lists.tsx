@@ -89,18 +89,14 @@ function Queue(): VNode {
 
 /** caller is who calls, or is called, as far as it is known. */
 export function caller(c: Call): string {
-  const m = c.matches?.[0];
-  return c.elder?.name || (m?.name ? [m.name, term('relation', m.relation)].filter(Boolean).join(' · ') : '') || (c.direction === 'out' ? c.to : c.from) || t('call.anonymous');
+  return c.name || (c.direction === 'out' ? c.to : c.from) || t('call.anonymous');
 }
-
-/** urgent tells a call for an emergency. */
-export const urgent = (c: Call): boolean => c.purpose === 'sos' || c.purpose === 'incident';
 
 function CallRow({ c, gone }: { c: Call; gone: boolean }): VNode {
   const now = second.value + live.offset.value;
-  const since = c.answered_at ?? c.arrived_at;
+  const since = c.answered_at ?? c.received_at;
   return (
-    <button type="button" class={`item${urgent(c) ? ' bar1' : ''}${gone ? ' gone' : ''}`} aria-current={selection.value?.id === c.id || (!!c.incident_id && selection.value?.id === c.incident_id)} disabled={gone}
+    <button type="button" class={`item${c.sos ? ' bar1' : ''}${gone ? ' gone' : ''}`} aria-current={selection.value?.id === c.id || (!!c.incident_id && selection.value?.id === c.incident_id)} disabled={gone}
       onClick={() => select(c.incident_id ? { kind: 'incident', id: c.incident_id } : { kind: 'call', id: c.id })}>
       <span class="line"><b class="grow cut">{caller(c)}</b>{since && <span class="timer">{span((now - Date.parse(since)) / 1000)}</span>}</span>
       <span class="line"><span class={`state c-${c.state}`}>{gone ? t('list.gone') : term('call_state', c.state)}</span>
@@ -110,7 +106,7 @@ function CallRow({ c, gone }: { c: Call; gone: boolean }): VNode {
 }
 
 function Callbacks(): VNode | null {
-  const all = callbacks.value.value.filter((b) => b.state !== 'done' && b.state !== 'closed');
+  const all = callbacks.value.value.filter((b) => b.state !== 'closed');
   return (
     <Group id="h-callbacks" title={t('list.callbacks')} count={all.length}>
       <ul class="rows">
@@ -124,10 +120,10 @@ function Callbacks(): VNode | null {
 function CallbackRow({ b }: { b: Callback }): VNode {
   const now = second.value + live.offset.value;
   return (
-    <div class={`item flat${b.class === 0 ? ' bar1' : ' bar2'}`}>
-      <span class="line"><b class="grow cut">{b.elder?.name || b.number || t('call.anonymous')}</b><span class="muted">{ago((now - Date.parse(b.opened_at)) / 1000)}</span></span>
+    <div class={`item flat bar${b.priority ?? 3}`}>
+      <span class="line"><b class="grow cut">{b.name || b.number || t('call.anonymous')}</b><span class="muted">{ago((now - Date.parse(b.opened_at)) / 1000)}</span></span>
       <span class="line row">
-        <span class="muted grow cut">{b.number ?? ''}{b.attempts?.length ? ` · ${t('callback.attempts', { n: b.attempts.length })}` : ''}</span>
+        <span class="muted grow cut">{b.number ?? ''}{b.attempts ? ` · ${t('callback.attempts', { n: b.attempts })}` : ''}</span>
         <Act slot={`dial:${b.id}`} class="small primary" disabled={!usable.value || !b.number} do={() => void run(`dial:${b.id}`, 'callback.dial', `/callbacks/${b.id}/dial`).then(() => { callbacks.refresh(0); calls.refresh(0); })}>{t('callback.dial')}</Act>
         <button type="button" class="small" onClick={() => { panelFor.value = b.id; panel.value = 'callback'; }}>{t('callback.done')}</button>
       </span>

@@ -270,7 +270,7 @@ function Search(): VNode {
 }
 
 const keys: [string, Key][] = [
-  ['F2', 'key.next'], ['1 2 3', 'key.dispatch'], ['Ctrl Z', 'key.undo'], ['Ctrl ⏎', 'key.close'], ['F9', 'key.hang_up'], ['Ctrl K', 'key.search'],
+  ['F2', 'key.next'], ['1 2 3', 'key.dispatch'], ['Ctrl Z', 'key.undo'], ['Ctrl ⏎', 'key.close'], ['F4', 'key.hold'], ['F9', 'key.hang_up'], ['Ctrl K', 'key.search'],
   ['Alt A', 'key.silence'], ['Alt 1 2 3', 'key.zone'], ['↑ ↓', 'key.rows'], ['Esc', 'key.leave'], ['?', 'key.help'],
 ];
 

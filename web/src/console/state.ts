@@ -16,7 +16,7 @@ export const selection = signal<Selection>(null);
 export const emergencies = signal<Emergency[]>([]);
 
 /** Emergency is an alarm that could not be stored, and is shown all the same. */
-export interface Emergency { at: number; body: Record<string, unknown> }
+export interface Emergency { id: string; at: number; body: Record<string, unknown> }
 
 /** Panel is the overlay that is open. */
 export type Panel = '' | 'search' | 'help' | 'classify' | 'resolve' | 'close' | 'reopen' | 'merge' | 'create' | 'withdraw' | 'callback' | 'task' | 'break';
@@ -40,8 +40,8 @@ export const status = new Feed<Status | null>(() => '/status', null, (a) => {
 export const detail = new Feed<Detail | null>(() => (chosen('incident') ? `/incidents/${chosen('incident')}` : ''), null, (a) => a as Detail);
 export const candidates = new Feed<Candidate[]>(() => (chosen('incident') ? `/incidents/${chosen('incident')}/candidates?limit=30` : ''), [], items);
 
-/** elderOf is the elder that a call is about, as far as its number tells. */
-export const elderOf = (c: Call | undefined): string => c?.elder_id ?? c?.matches?.find((m) => m.elder_id)?.elder_id ?? '';
+/** elderOf is the elder that a call is about, when the number tells. */
+export const elderOf = (c: Call | undefined): string => c?.elder_id ?? '';
 
 interface ElderFile { elder: Elder; incidents: Incident[] }
 export const elder = new Feed<ElderFile | null>(() => {
@@ -52,13 +52,29 @@ export const elder = new Feed<ElderFile | null>(() => {
   return { elder: x, incidents: x.incidents ?? [] };
 });
 
-const desk = [incidents, tasks, calls, callbacks, operators, status];
+const known = new Set<string>();
 
 export const live = new Live(['desk'], {
-  snap: () => { for (const f of [...desk, responders, recent]) f.refresh(0); again(); },
+  snap: (views) => {
+    const d = views.desk as { incidents?: Incident[]; tasks?: Task[]; calls?: Call[]; callbacks?: Callback[]; operators?: Operator[]; status?: Status } | undefined;
+    incidents.set(d?.incidents);
+    tasks.set(d?.tasks ?? []);
+    calls.set(d?.calls ?? []);
+    callbacks.set(d?.callbacks ?? []);
+    operators.set(d?.operators ?? []);
+    status.set(d?.status);
+    responders.refresh(0);
+    recent.refresh(0);
+    again();
+  },
   event: heard,
   welcome: () => { repeatAll(); status.refresh(); again(); },
-  emergency: (body) => { emergencies.value = [...emergencies.value, { at: Date.now(), body }].slice(-50); },
+  emergency: (body, at) => {
+    const id = String(body.id ?? at);
+    if (known.has(id)) return; // the server tells again to who comes back
+    known.add(id);
+    emergencies.value = [...emergencies.value, { id, at: at ? Date.parse(at) : Date.now(), body }].slice(-50);
+  },
 });
 
 /** again reads what the operator looks at. */
@@ -173,9 +189,16 @@ export function hangUp(c: Call | undefined): void {
   if (c) void run(`hangup:${c.id}`, 'call.hang_up', `/calls/${c.id}/hangup`).then(() => calls.refresh(0));
 }
 
+/** hold lets the caller hear music, or takes him back. */
+export function hold(c: Call): void {
+  if (c.state !== 'talking' && c.state !== 'held') return;
+  const back = c.state === 'held';
+  void run(`hold:${c.id}`, back ? 'call.resume' : 'call.hold', `/calls/${c.id}/${back ? 'resume' : 'hold'}`).then(() => calls.refresh(0));
+}
+
 export async function start(): Promise<void> {
   me.value = await get<Me>('/me');
-  for (const f of [...desk, responders, recent]) f.refresh(0);
+  for (const f of [incidents, responders, recent]) f.refresh(0);
   window.setInterval(() => status.refresh(), 10000);
   window.setInterval(() => { if (opened.value) candidates.refresh(); }, 15000);
 }

@@ -52,10 +52,10 @@ export const answering = computed(() => queue.value.find((q) => q.what === 'acce
 
 export const live = new Live(['responder'], {
   snap: (views) => {
-    const v = (views.responder ?? views) as { duty?: string | { duty?: string } };
-    const d = typeof v.duty === 'object' ? v.duty?.duty : v.duty;
-    if (d) duty.value = d;
-    refresh(0);
+    const v = views.responder as { duty?: string; offers?: Offer[] } | undefined;
+    if (v?.duty) duty.value = v.duty;
+    offers.set(v?.offers);
+    assignments.refresh(0);
   },
   event: heard,
   welcome: () => { void flush(); refresh(); },

@@ -24,6 +24,13 @@ export class Feed<T> {
     this.timer = window.setTimeout(() => { this.timer = 0; void this.read(); }, soon);
   }
 
+  /** set takes what came another way, as in a snapshot; undefined is nothing. */
+  set(value: T | undefined): void {
+    if (value === undefined) return;
+    this.value.value = value;
+    this.loaded.value = true;
+  }
+
   clear(): void {
     this.value.value = this.empty;
     this.loaded.value = false;

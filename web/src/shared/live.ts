@@ -25,7 +25,7 @@ export interface Ear {
   snap: (views: Record<string, unknown>) => void;
   event: (e: LiveEvent) => void;
   welcome?: (resumed: boolean) => void;
-  emergency?: (m: Record<string, unknown>) => void;
+  emergency?: (body: Record<string, unknown>, at: string | undefined) => void;
 }
 
 export class Live {
@@ -116,7 +116,7 @@ export class Live {
         }
         break;
       case 'hb': this.seq = Math.max(this.seq, m.seq ?? 0); break;
-      case 'emergency': this.ear.emergency?.(m.body ?? {}); break;
+      case 'emergency': this.ear.emergency?.(m.body ?? {}, m.at); break;
       case 'error': break;
     }
   }

@@ -69,15 +69,15 @@ export interface Task {
 
 export interface Call {
   id: string; state: string; direction?: string; from?: string; to?: string; incident_id?: string; elder_id?: string; operator_id?: string;
-  operator_name?: string; class?: number; purpose?: string; position?: number; trouble?: string; unsaved?: boolean; matches?: { kind: string; elder_id?: string; name?: string; relation?: string }[];
-  offered?: string[]; arrived_at: string; answered_at?: string; bridged_at?: string; ended_at?: string; result?: string; elder?: Elder; recording?: { state: string; seconds?: number };
+  operator_name?: string; class?: string; sos?: boolean; name?: string; purpose?: string; position?: number; trouble?: string; unsaved?: boolean;
+  offered?: string[]; received_at: string; answered_at?: string; bridged_at?: string; ended_at?: string; result?: string; elder?: Elder; recording?: boolean; recording_seconds?: number;
 }
 
-export interface Operator { user_id: string; name: string; state: string; reason?: string; since?: string; account?: string; phone?: boolean; call_id?: string; deadline?: string }
+export interface Operator { user_id: string; name: string; state: string; reason?: string; since?: string; account?: string; registered?: boolean; call_id?: string; deadline?: string }
 
 export interface Callback {
-  id: string; state: string; class?: number; number?: string; elder_id?: string; incident_id?: string; reason?: string; opened_at: string; last_at?: string; due_at?: string;
-  attempts?: unknown[]; elder?: Elder;
+  id: string; state: string; class?: string; sos?: boolean; priority?: Priority; number?: string; name?: string; elder_id?: string; incident_id?: string; reason?: string; opened_at: string; last_at?: string; due_at?: string;
+  attempts?: number; elder?: Elder;
 }
 
 export interface Status { state: string; parts: { name: string; state: string; detail?: string }[]; now: string; hotline?: string }
