@@ -5,21 +5,24 @@ import "time"
 // OpenRequest asks for an incident to stand. sos and callcenter make it,
 // dispatch.Board answers it.
 type OpenRequest struct {
-	Key       string // idempotency key, unique over the life of the source
-	Digest    string // the meaning only: device and set of kinds
-	Source    string // "device", "call", "sensor", "manual"
-	Actor     string // who states it: "device:<id>", "operator:<id>", "system"
-	Kinds     []Kind
-	Priority  Priority // 0 for the highest of the kinds
-	ElderID   ElderID  // empty when unknown
-	DeviceID  DeviceID
-	CallID    CallID // the call that speaks for it, may come later by AttachCall
-	Alarm     *Alarm // kept in the same commit, with its raw frame
-	Locations []Fix  // the location ladder, best first
-	Note      string // free text of an operator; no personal data from machines
-	Area      AreaCode
-	Drill     bool
-	At        time.Time // when it was received
+	Key string // idempotency key, unique over the life of the source
+	// IncidentID is the id that a new incident gets; empty for any. Who rings for a
+	// request that is not stored yet knows by it what will be stored.
+	IncidentID IncidentID
+	Digest     string // the meaning only: device and set of kinds
+	Source     string // "device", "call", "sensor", "manual"
+	Actor      string // who states it: "device:<id>", "operator:<id>", "system"
+	Kinds      []Kind
+	Priority   Priority // 0 for the highest of the kinds
+	ElderID    ElderID  // empty when unknown
+	DeviceID   DeviceID
+	CallID     CallID // the call that speaks for it, may come later by AttachCall
+	Alarm      *Alarm // kept in the same commit, with its raw frame
+	Locations  []Fix  // the location ladder, best first
+	Note       string // free text of an operator; no personal data from machines
+	Area       AreaCode
+	Drill      bool
+	At         time.Time // when it was received
 }
 
 // Opened is the answer: an incident stands, durably.

@@ -190,7 +190,10 @@ func (b *Board) complete(r *care.OpenRequest) {
 
 // openIn is the accept transaction.
 func (b *Board) openIn(tx Tx, r care.OpenRequest, opened *care.Opened, inc *Incident, made *assign.Made) error {
-	id := care.NewID[care.IncidentID]()
+	id := r.IncidentID
+	if id == "" {
+		id = care.NewID[care.IncidentID]()
+	}
 	taken, err := tx.TakeKey("open", r.Key, string(id), r.Digest)
 	if err != nil {
 		return err

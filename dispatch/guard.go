@@ -169,6 +169,9 @@ func (g *Guard) identify(r *care.OpenRequest) {
 	if r.At.IsZero() {
 		r.At = g.o.Now()
 	}
+	if r.IncidentID == "" {
+		r.IncidentID = care.NewID[care.IncidentID]()
+	}
 	if r.Alarm != nil {
 		a := *r.Alarm // the caller keeps his
 		if a.ID == "" {
