@@ -212,8 +212,8 @@ func (i *Intake) complete(a *care.Alarm, e *entry) {
 	}
 	a.Reasons = reasons
 	if a.Position != nil {
-		fix := located(*a.Position, e)
-		if fix.At.IsZero() || a.TimeQuality == "suspect" {
+		fix := located(*a.Position, e, a.ReceivedAt)
+		if a.TimeQuality == "suspect" {
 			fix.At = a.ReceivedAt
 		}
 		a.Position = &fix
@@ -222,7 +222,11 @@ func (i *Intake) complete(a *care.Alarm, e *entry) {
 }
 
 // located brings a fix to WGS-84, once: the datum of arrival tells that it is done.
-func located(fix care.Fix, e *entry) care.Fix {
+// A device whose clock is ahead does not place itself in the future.
+func located(fix care.Fix, e *entry, received time.Time) care.Fix {
+	if fix.At.IsZero() || fix.At.After(received) {
+		fix.At = received
+	}
 	if fix.Datum != "" {
 		return fix
 	}
@@ -423,7 +427,7 @@ func (i *Intake) Seen(s Sign) {
 	defer i.mu.Unlock()
 	if e := i.known[identity(s.Protocol, s.ClaimedID)]; e != nil {
 		if s.Fix != nil {
-			fix := located(*s.Fix, e)
+			fix := located(*s.Fix, e, s.At)
 			s.Fix = &fix
 			e.moved(s.Fix)
 		}
@@ -556,7 +560,7 @@ func (i *Intake) flush(ctx context.Context) {
 			continue
 		}
 		if s.Fix != nil {
-			fix := located(*s.Fix, e)
+			fix := located(*s.Fix, e, s.At)
 			s.Fix = &fix
 		}
 		lot = append(lot, Touch{DeviceID: e.device, At: s.At, Battery: s.Battery, Fix: s.Fix, States: s.States, Levels: s.Levels})
