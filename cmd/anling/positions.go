@@ -36,13 +36,17 @@ func newPositions(l live.Store, roster *assign.Engine, log *zap.Logger) *positio
 // Put says where a responder is. The live store being away is no error: the roster
 // of this node has it.
 func (p *positions) Put(ctx context.Context, id care.ResponderID, fix care.Fix) error {
-	if !p.roster.Move(id, fix) {
-		return nil // older than what is known, or nobody of ours
+	if p.roster.Move(id, fix) { // else it is older than what is known, or nobody of ours
+		p.share(ctx, id, fix)
 	}
+	return nil
+}
+
+// share tells other nodes.
+func (p *positions) share(ctx context.Context, id care.ResponderID, fix care.Fix) {
 	ctx, cancel := context.WithTimeout(ctx, positionLimit)
 	defer cancel()
 	p.note(p.live.PutPosition(ctx, positionKind, string(id), shared(fix)))
-	return nil
 }
 
 func shared(f care.Fix) live.Position {

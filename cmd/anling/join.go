@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"anling/bus"
+	"anling/callcenter"
+	"anling/callcenter/leg"
+	"anling/care"
+	"anling/dispatch"
+	"anling/web"
+)
+
+// incidents is the board as a call sees it.
+type incidents struct{ *dispatch.Board }
+
+var _ callcenter.Incidents = incidents{}
+
+// Take implements callcenter.Incidents.
+func (i incidents) Take(ctx context.Context, id care.IncidentID, u care.UserID, takeOver bool) error {
+	_, err := i.Board.Take(ctx, id, u, takeOver)
+	return err
+}
+
+// Owner implements callcenter.Incidents.
+func (i incidents) Owner(ctx context.Context, id care.IncidentID) (care.UserID, error) {
+	inc, err := i.Record(ctx, id)
+	return inc.Owner, err
+}
+
+// desk is the board as the pages see it: what they open goes through the guard.
+type desk struct {
+	*dispatch.Board
+	guard *dispatch.Guard
+}
+
+var _ web.Incidents = desk{}
+
+// Open implements web.Opener.
+func (d desk) Open(ctx context.Context, r care.OpenRequest) (care.Opened, error) {
+	return d.guard.Open(ctx, r)
+}
+
+// providerTokens signs for provider apps.
+type providerTokens struct{ s *bus.Signer }
+
+// SignProvider implements web.Signer.
+func (p providerTokens) SignProvider(provider care.ProviderID, user string, until time.Time) (string, error) {
+	return p.s.Sign(bus.Grant{Provider: string(provider), User: user, Expires: until})
+}
+
+// noLines stands for SIP when its door is closed: nobody can be dialled, no
+// telephone is signed in, and incidents are handled at the consoles.
+type noLines struct{}
+
+var errNoLines = fmt.Errorf("sip.listen is empty: there are no telephones")
+
+// Dial implements leg.Dialer.
+func (noLines) Dial(context.Context, leg.Call) (leg.Leg, error) { return nil, errNoLines }
+
+// Registered implements leg.Phones.
+func (noLines) Registered(string) bool { return false }
+
+// OnRegistration implements leg.Phones.
+func (noLines) OnRegistration(func(string, bool)) {}
+
+// putOperator makes an account known to the call centre; a disabled one is signed off.
+func (a *app) putOperator(u care.User) {
+	if u.Role != care.RoleOperator && u.Role != care.RoleSupervisor {
+		return
+	}
+	a.calls.PutOperator(callcenter.Operator{UserID: u.ID, Name: u.DisplayName, Account: u.Phone, Skills: u.Skills, Role: string(u.Role)})
+	if u.Disabled {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := a.calls.SetState(ctx, u.ID, "offline", "disabled"); err != nil {
+			a.log.Warn("sign off an operator", zap.String("operator_id", string(u.ID)), zap.Error(err))
+		}
+	}
+}
+
+// alert rings operators for an alarm that is not stored: on every console, and on
+// their telephones.
+func (a *app) alert(r care.OpenRequest, kept bool, reason error) {
+	body := map[string]any{"incident_id": r.IncidentID, "kinds": r.Kinds, "priority": r.Priority, "elder_id": r.ElderID, "device_id": r.DeviceID, "at": r.At, "journalled": kept}
+	if r.Alarm != nil {
+		body["protocol"], body["claimed_id"] = r.Alarm.Protocol, r.Alarm.ClaimedID
+	}
+	a.web.Emergency(body)
+	if r.CallID != "" || r.Priority > care.P2 {
+		return // a call rings by itself; what is no emergency waits
+	}
+	go func() { // the registry may hang with the store
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		numbers, err := a.registry.NumbersOf(ctx, r.ElderID, r.DeviceID)
+		if err != nil {
+			a.log.Warn("numbers for an alarm that is not stored", zap.Error(err))
+		}
+		err = a.calls.RequestCall(ctx, care.CallRequest{IncidentID: r.IncidentID, ElderID: r.ElderID, DeviceID: r.DeviceID, Priority: r.Priority, Numbers: numbers})
+		if err != nil {
+			a.log.Error("ring for an alarm that is not stored", zap.NamedError("store_err", reason), zap.Error(err))
+		}
+	}()
+}
+
+// parts tell how the server is, in the order of the consoles' footer.
+func (a *app) parts() []web.Part {
+	named := func(name string, f func() (string, string)) web.Part {
+		return func() (string, string, string) {
+			state, detail := f()
+			return name, state, detail
+		}
+	}
+	parts := []web.Part{
+		named("store", a.store.Health), named("journal", a.guard.Health), named("nats", a.bus.Health), named("live", a.positions.Health),
+		named("recording", a.recordings.Health),
+	}
+	return parts
+}
