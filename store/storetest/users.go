@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"anling/callcenter/sip"
 	"anling/care"
 	"anling/store"
 )
@@ -25,6 +26,7 @@ func Users(t *testing.T, s *store.Store, raw *sql.DB) {
 	t.Run("accounts", func(t *testing.T) { accounts(t, u) })
 	t.Run("sessions", func(t *testing.T) { sessions(t, u) })
 	t.Run("telephones", func(t *testing.T) { telephones(t, u) })
+	t.Run("bindings", func(t *testing.T) { bindings(t, u) })
 	t.Run("audit log", func(t *testing.T) { auditLog(t, u, raw) })
 }
 
@@ -148,6 +150,27 @@ func telephones(t *testing.T, u *store.Users) {
 	saveUser(t, u, got)
 	if _, ok := u.Digest(t.Context(), "1001", "anling", "MD5"); ok {
 		t.Error("the telephone of a disabled user signs in")
+	}
+}
+
+func bindings(t *testing.T, u *store.Users) {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	b := sip.Binding{Account: "1001", Contact: "sip:1001@192.0.2.1:5060", Source: "192.0.2.1:5060", Transport: "UDP", CallID: "x", CSeq: 7, Expires: now.Add(time.Minute)}
+	old := b
+	old.Contact, old.Expires = "sip:1001@192.0.2.2:5060", now.Add(-time.Minute)
+	other := b
+	other.Account = "1002"
+	for _, x := range []sip.Binding{old, b, b, other} {
+		if err := u.SaveBinding(t.Context(), x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := u.DeleteBinding(t.Context(), "1002", other.Contact); err != nil {
+		t.Fatal(err)
+	}
+	got, err := u.LoadBindings(t.Context())
+	if err != nil || len(got) != 1 || got[0] != b {
+		t.Errorf("bindings %+v, %v; want %+v", got, err, b)
 	}
 }
 
