@@ -30,6 +30,7 @@ type cli struct {
 	Migrate migrateCmd `cmd:"" help:"Bring the database to this program's schema and list its steps."`
 	Backup  backupCmd  `cmd:"" help:"Write a verified copy of the database."`
 	Restore restoreCmd `cmd:"" help:"Put a copy in the place of the database; the server must be stopped."`
+	User    userCmd    `cmd:"" help:"Accounts of operators, responders and others."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
