@@ -164,6 +164,13 @@ func (s *Server) transactStop(req *sip.Request, deliver func(*sip.Response, erro
 			deliver(nil, err)
 			return
 		}
+		// Before sipgo knows our socket it would open another one.
+		select {
+		case <-s.udp.ready:
+		case <-ctx.Done():
+			deliver(nil, fmt.Errorf("send %s: %w", req.Method, ctx.Err()))
+			return
+		}
 		tx, err := s.ua.TransactionLayer().Request(ctx, req)
 		if err != nil {
 			deliver(nil, fmt.Errorf("send %s: %w", req.Method, err))

@@ -61,6 +61,7 @@ type edge struct {
 
 	mu    sync.RWMutex
 	flows map[netip.AddrPort]int // guarded by mu; registered flows and peers of live legs, counted
+	calls map[string]int         // guarded by mu; Call-IDs of live legs: a NAT may move their peer
 
 	ips, nets, peers, answers *buckets
 }
@@ -69,6 +70,7 @@ func newEdge(trunks []netip.Prefix, l Limits, m *metrics, now func() time.Time) 
 	return &edge{
 		trunks: trunks, limits: l, metrics: m, now: now,
 		flows:   map[netip.AddrPort]int{},
+		calls:   map[string]int{},
 		ips:     newBuckets(l.PerSecond, l.Burst),
 		nets:    newBuckets(l.NetPerSecond, l.NetBurst),
 		peers:   newBuckets(l.FlowPerSecond, l.FlowBurst),
@@ -114,6 +116,21 @@ func (e *edge) forget(src netip.AddrPort) {
 	e.mu.Unlock()
 }
 
+// join and quit count the legs of a Call-ID.
+func (e *edge) join(callID string) {
+	e.mu.Lock()
+	e.calls[callID]++
+	e.mu.Unlock()
+}
+
+func (e *edge) quit(callID string) {
+	e.mu.Lock()
+	if e.calls[callID]--; e.calls[callID] <= 0 {
+		delete(e.calls, callID)
+	}
+	e.mu.Unlock()
+}
+
 // early is the decision before the bytes are even looked at: the token buckets.
 // Telephones share addresses with others, so what is dropped is dropped silently
 // and nobody is banned: one forged datagram must not cut a trunk off.
@@ -139,8 +156,14 @@ func (e *edge) early(src netip.AddrPort, c class) bool {
 
 // allowed are the requests that an unknown source may send; answers to what we
 // did not ask are dropped.
-func allowed(c class, env envelope) bool {
+func (e *edge) allowed(c class, env envelope) bool {
 	if c != unknown {
+		return true
+	}
+	e.mu.RLock()
+	live := e.calls[string(env.callID)] > 0
+	e.mu.RUnlock()
+	if live {
 		return true
 	}
 	switch env.method {
@@ -155,7 +178,7 @@ func allowed(c class, env envelope) bool {
 func (e *edge) filter(s *scanner, src netip.AddrPort, c class, data []byte, datagram bool) (out, answer []byte) {
 	out, env := s.scan(data, datagram)
 	switch {
-	case !allowed(c, env):
+	case !e.allowed(c, env):
 		e.metrics.dropped.WithLabelValues("unknown_source").Inc()
 		return nil, nil
 	case env.bad != 0:

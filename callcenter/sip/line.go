@@ -322,6 +322,7 @@ func (l *line) depart() {
 		if s.legs[d.key()] == l {
 			delete(s.legs, d.key())
 		}
+		defer s.edge.quit(d.callID)
 	}
 	if l.info.Direction == leg.In && l.in != nil {
 		delete(s.merge, mergeKey(l.in.req))
@@ -427,6 +428,7 @@ func (l *line) start() bool {
 	s.all[l] = struct{}{}
 	for _, d := range l.dialogs {
 		s.legs[d.key()] = l
+		s.edge.join(d.callID)
 	}
 	s.mu.Unlock()
 	l.log.Info("leg", zap.String("direction", string(l.info.Direction)), zap.String("kind", string(l.info.Kind)),
@@ -442,6 +444,7 @@ func (l *line) adopt(d *dialog) {
 	l.s.mu.Lock()
 	l.s.legs[d.key()] = l
 	l.s.mu.Unlock()
+	l.s.edge.join(d.callID)
 }
 
 func (l *line) after(a alarm, d time.Duration) { l.due[a] = time.Now().Add(d) }

@@ -255,7 +255,11 @@ func newTCPPeer(t *testing.T, to netip.AddrPort) *peer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &peer{t: t, to: to, tcp: conn, in: make(chan *message, 1024)}
+	return streamPeer(t, conn)
+}
+
+func streamPeer(t *testing.T, conn net.Conn) *peer {
+	p := &peer{t: t, to: addrPort(conn.RemoteAddr()), tcp: conn, in: make(chan *message, 1024)}
 	t.Cleanup(func() { conn.Close() })
 	go func() {
 		defer close(p.in)

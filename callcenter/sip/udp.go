@@ -28,6 +28,8 @@ type socket struct {
 	reading sync.Mutex // held by the generation that reads
 	buf     []byte     // guarded by reading
 	closed  atomic.Bool
+	ready   chan struct{} // closed when sipgo knows the socket and reads it
+	first   sync.Once
 }
 
 func listenUDP(ctx context.Context, addr netip.AddrPort, e *edge, log *zap.Logger) (*socket, error) {
@@ -43,7 +45,7 @@ func listenUDP(ctx context.Context, addr netip.AddrPort, e *edge, log *zap.Logge
 	if got := receiveBuffer(conn); got < udpBuffer {
 		log.Warn("udp receive buffer is small: set net.core.rmem_max", zap.Int("bytes", got), zap.Int("wanted", udpBuffer))
 	}
-	return &socket{conn: conn, edge: e, log: log, buf: make([]byte, 65536)}, nil
+	return &socket{conn: conn, edge: e, log: log, buf: make([]byte, 65536), ready: make(chan struct{})}, nil
 }
 
 // receiveBuffer is the buffer in use; the kernel reports twice what it holds.
@@ -85,6 +87,7 @@ type generation struct {
 // ReadFrom returns the next datagram that the filter lets through. It never
 // returns an error while the socket is open: sipgo would stop listening (T13).
 func (g *generation) ReadFrom(p []byte) (int, net.Addr, error) {
+	g.first.Do(func() { close(g.ready) })
 	g.reading.Lock()
 	defer g.reading.Unlock()
 	if g.sources == nil {
