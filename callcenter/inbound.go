@@ -189,11 +189,7 @@ func (a *actor) greet() {
 	if !a.decided || a.c.LineAt.IsZero() || a.ended {
 		return
 	}
-	if a.c.State != Arrived {
-		a.comfort(true)
-		return
-	}
-	if a.c.Class == acd.SOS { // not queued yet: its incident is being opened
+	if a.c.State != Arrived || a.c.Class == acd.SOS { // an SOS may wait for its incident still
 		a.comfort(true)
 		return
 	}
@@ -251,7 +247,7 @@ func (a *actor) enqueue() {
 	a.fact(CallQueued, "system", nil)
 	a.s.act(func(q *acd.Queue) []acd.Offer { q.Put(now, e); return nil })
 	if !a.c.LineAt.IsZero() {
-		a.comfort(a.c.Class == acd.SOS)
+		a.comfort(true)
 	}
 }
 

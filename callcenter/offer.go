@@ -151,6 +151,7 @@ func (a *actor) operatorAnswered(p *party) {
 		a.s.metrics.wait.WithLabelValues(a.c.Class.String()).Observe(now.Sub(a.c.ArrivedAt).Seconds())
 	}
 	a.never("comfort")
+	a.never("only")
 	a.listen(p)
 	by := "operator:" + string(a.c.OperatorID)
 	if a.c.Direction == leg.In {

@@ -61,12 +61,14 @@ func (s *Service) recoverCall(ctx context.Context, c Call) error {
 	if c.Direction == leg.Out {
 		number = c.To
 	}
+	result, facts := "lost", []event.Type{CallLost, CallEnded}
 	var also func(Tx) error
 	switch {
 	case c.CallbackID != "":
 		also = s.attempted(c.CallbackID, Attempt{At: now, By: c.OperatorID, CallID: c.ID, Result: "crash"}, now)
 	case c.Purpose == ForIncident && c.OperatorID == "":
 		// The incident's own ladder asks again.
+		result, facts = "cancelled", facts[1:]
 	default:
 		also = s.lost(c, number, "crash", now)
 	}
@@ -78,12 +80,12 @@ func (s *Service) recoverCall(ctx context.Context, c Call) error {
 			return err
 		}
 		was := old.Version
-		old.State, old.Cause, old.Result, old.EndedAt, old.Offered = Ended, leg.Fault, "lost", now, nil
+		old.State, old.Cause, old.Result, old.EndedAt, old.Offered = Ended, leg.Fault, result, now, nil
 		var events []event.Event
-		for _, t := range []event.Type{CallLost, CallEnded} {
+		for _, t := range facts {
 			old.Version++
 			events = append(events, event.Event{ID: uuid.Must(uuid.NewV7()).String(), Type: t, V: 1, Agg: "call", AggID: string(c.ID), Seq: old.Version,
-				IncidentID: string(c.IncidentID), At: now, Actor: "rule:recovery", Body: event.Body(map[string]any{"reason": "crash", "cause": leg.Fault, "class": c.Class, "result": "lost"})})
+				IncidentID: string(c.IncidentID), At: now, Actor: "rule:recovery", Body: event.Body(map[string]any{"reason": "crash", "cause": leg.Fault, "class": c.Class, "result": result})})
 		}
 		if err := tx.SaveCall(old, was); err != nil {
 			return err

@@ -105,6 +105,7 @@ func (a *actor) answerWhenStored() {
 
 // write is one commit: the row, the facts, and what belongs to them.
 func (s *Service) write(ctx context.Context, d debt) error {
+	d.c.Unsaved = false // what is read back is stored
 	err := s.o.Store.Change(ctx, func(tx Tx) error {
 		was := d.was
 		if d.again {

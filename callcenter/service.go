@@ -152,8 +152,9 @@ func New(o Options) (*Service, error) {
 func (s *Service) Run(ctx context.Context) error {
 	s.load(ctx)
 	var own sync.WaitGroup
-	own.Go(func() { s.storeOperators(ctx) })
-	own.Go(func() { s.payDebts(ctx) })
+	clerks, stop := context.WithCancel(context.WithoutCancel(ctx)) // they work until the calls have ended
+	own.Go(func() { s.storeOperators(clerks) })
+	own.Go(func() { s.payDebts(clerks) })
 	own.Go(func() { s.recover(ctx) })
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
@@ -170,6 +171,7 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 	}
 	s.drain()
+	stop()
 	own.Wait()
 	s.lastWords()
 	return nil

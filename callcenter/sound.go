@@ -2,6 +2,7 @@ package callcenter
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -10,6 +11,7 @@ import (
 	"anling/callcenter/leg"
 	"anling/callcenter/media"
 	"anling/callcenter/recording"
+	"anling/care"
 )
 
 // Prompts by their ids in the pack.
@@ -24,6 +26,7 @@ const (
 )
 
 const (
+	comfortFirst    = 10 * time.Second
 	comfortEvery    = 30 * time.Second
 	sosComfortEvery = 15 * time.Second
 	noFirst         = 30 * time.Second // an ordinary call without any audio ends
@@ -70,19 +73,43 @@ func (a *actor) part() {
 	}
 }
 
-// comfort is what a waiting caller hears: never nothing.
-func (a *actor) comfort(sos bool) {
+// comfort is what a waiting caller hears: never nothing. An SOS hears at once, and
+// again and again, that it was received; others hear music, and after a while how
+// many are before them.
+func (a *actor) comfort(first bool) {
 	if a.ended || a.op != nil || a.caller == nil || !a.caller.up {
 		return
 	}
 	every := comfortEvery
-	if sos {
+	switch {
+	case a.c.Class == acd.SOS:
 		every = sosComfortEvery
 		a.play(a.caller, promptSOS, false)
-	} else {
-		a.play(a.caller, promptWait, false)
+	case first:
+		every = comfortFirst
+		a.play(a.caller, media.PromptMusic, true)
+	default:
+		a.announce()
 	}
-	a.after("comfort", every, func() { a.comfort(a.c.Class == acd.SOS) })
+	a.after("comfort", every, func() { a.comfort(false) })
+}
+
+// announce tells the caller how many are before him; an urgent one is not told.
+func (a *actor) announce() {
+	ahead := a.s.ahead(a.c.ID)
+	m := a.caller.media()
+	if m == nil || a.s.o.Prompts == nil || ahead == 0 || a.c.Class < acd.Normal {
+		a.play(a.caller, promptWait, false)
+		return
+	}
+	m.Play(a.s.o.Prompts.Position(ahead), false)
+}
+
+// ahead is how many wait before a call.
+func (s *Service) ahead(id care.CallID) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(0, slices.Index(s.queue.Order(s.now()), id))
 }
 
 // sounded is what happened on a party's audio.
