@@ -15,6 +15,7 @@ import (
 	"anling/geo"
 	"anling/sos"
 	"anling/sos/gt06"
+	"anling/sos/watch"
 )
 
 // receiver takes what the server's door hears; the first time of each alarm it fails.
@@ -52,6 +53,7 @@ func TestDevicesAtTheServersDoor(t *testing.T) {
 		serve func(context.Context, *receiver, string) (string, func() error)
 	}{
 		{simdevice.Identity{Protocol: simdevice.GT06, ID: "860000000000012"}, serveGT06},
+		{simdevice.Identity{Protocol: simdevice.Watch, ID: "8800000015"}, serveWatch},
 	} {
 		t.Run(c.id.Protocol, func(t *testing.T) {
 			r := &receiver{tries: map[string]int{}, stored: map[string]care.Alarm{}}
@@ -123,4 +125,12 @@ func serveGT06(ctx context.Context, r *receiver, addr string) (string, func() er
 		return "", func() error { return fmt.Errorf("listen: %w", err) }
 	}
 	return l.Addr().String(), func() error { return gt06.NewServer(gt06.ServerOptions{Receiver: r}).Serve(ctx, l) }
+}
+
+func serveWatch(ctx context.Context, r *receiver, addr string) (string, func() error) {
+	l, err := sos.Listen(ctx, addr)
+	if err != nil {
+		return "", func() error { return fmt.Errorf("listen: %w", err) }
+	}
+	return l.Addr().String(), func() error { return watch.NewServer(watch.ServerOptions{Receiver: r}).Serve(ctx, l) }
 }
