@@ -88,13 +88,37 @@ type callsCmd struct {
 	Phones   []string      `help:"Operators' telephones that answer, as account:password."`
 	Rate     float64       `help:"Calls a second." default:"0.5"`
 	For      time.Duration `help:"How long." default:"30s"`
-	Talk     time.Duration `help:"Length of a call." default:"8s"`
+	Talk     time.Duration `help:"Length of a call; the greeting takes its first seconds." default:"12s"`
+	Desk     bool          `help:"Sign in as operator1 to operatorN, one for each telephone, so that calls are offered to them." default:"true" negatable:""`
 	Network  string        `help:"udp or tcp." enum:"udp,tcp" default:"udp"`
 	Listen   string        `help:"Address of the trunk; the server must know it as a peer." default:"127.0.0.1:0"`
 	MaxCalls int           `help:"At the same time." default:"500"`
 }
 
-func (x callsCmd) Run(ctx context.Context, c *cli) error { return x.run(ctx, c) }
+func (x callsCmd) Run(ctx context.Context, c *cli) error {
+	if !x.Desk || len(x.Phones) == 0 {
+		return x.run(ctx, c)
+	}
+	working, leave := context.WithCancel(ctx)
+	var desk sync.WaitGroup
+	defer desk.Wait()
+	defer leave()
+	ready, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for i := range x.Phones {
+		p, err := simoperator.New(simoperator.Options{Server: c.Server, Name: fmt.Sprintf("operator%d", i+1), Password: c.Password, Calls: true, Log: c.log()})
+		if err != nil {
+			return err
+		}
+		failed := make(chan error, 1)
+		desk.Go(func() { failed <- p.Run(working) })
+		if err := p.WaitReady(ready); err != nil {
+			leave()
+			return errors.Join(err, <-failed)
+		}
+	}
+	return x.run(ctx, c)
+}
 
 func (x callsCmd) run(ctx context.Context, c *cli) error {
 	load := simload.Calls{Server: c.SIP, Network: x.Network, Listen: x.Listen, Hotline: x.Hotline, Numbers: x.Numbers, Rate: x.Rate, For: x.For, Talk: x.Talk,
@@ -136,6 +160,7 @@ type cityCmd struct {
 	Calls      float64       `help:"Calls a second; 0 for none." default:"0.1"`
 	Hotline    string        `help:"Number that is called." default:"87163824111"`
 	Phones     []string      `help:"Operators' telephones that answer, as account:password."`
+	Listen     string        `help:"Address of the trunk, where elders answer who are called back." default:"127.0.0.1:0"`
 	Operators  int           `help:"Accounts operator1 to operatorN who work at the desk." default:"1"`
 	Responders int           `help:"Accounts responder1 to responderN." default:"5"`
 	For        time.Duration `help:"How long." default:"1m"`
@@ -187,7 +212,7 @@ func (x cityCmd) Run(ctx context.Context, c *cli) error {
 	}
 	if x.Calls > 0 {
 		load.Go(func() {
-			n := callsCmd{Hotline: x.Hotline, Numbers: []string{"13800000001", "13800000002", "13800000003"}, Phones: x.Phones, Rate: x.Calls, For: x.For, Talk: 8 * time.Second, Network: "udp", MaxCalls: 100}
+			n := callsCmd{Hotline: x.Hotline, Numbers: []string{"13800000001", "13800000002", "13800000003"}, Phones: x.Phones, Rate: x.Calls, For: x.For, Talk: 12 * time.Second, Network: "udp", Listen: x.Listen, MaxCalls: 100}
 			note("", n.run(ctx, c))
 		})
 	}

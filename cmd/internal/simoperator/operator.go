@@ -24,6 +24,7 @@ type Options struct {
 	Think    time.Duration // before each step
 	Poll     time.Duration // the list is read so often besides the live channel, 2 s by default
 	Watch    bool          // only listens: takes nothing, is not ready for calls
+	Calls    bool          // is ready for calls, and takes no incidents by itself
 	OnEvent  func(simclient.Event)
 	OnStep   func(Step) // must not block
 	Log      *zap.Logger
@@ -36,6 +37,9 @@ type Step struct {
 	At         time.Time
 }
 
+// sendAgain is how long a search that found nobody is left alone.
+const sendAgain = 15 * time.Second
+
 // Operator is one of them. Run does all.
 type Operator struct {
 	opts   Options
@@ -44,6 +48,7 @@ type Operator struct {
 	ready  chan struct{}
 	log    *zap.Logger
 	noted  map[string]bool
+	sent   map[string]time.Time // when somebody was sent for, by incident
 
 	mu     sync.Mutex
 	counts map[string]int // guarded by mu
@@ -61,7 +66,7 @@ func New(o Options) (*Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Operator{opts: o, client: c, wake: make(chan struct{}, 1), ready: make(chan struct{}), noted: map[string]bool{}, counts: map[string]int{}, log: o.Log}, nil
+	return &Operator{opts: o, client: c, wake: make(chan struct{}, 1), ready: make(chan struct{}), noted: map[string]bool{}, sent: map[string]time.Time{}, counts: map[string]int{}, log: o.Log}, nil
 }
 
 // Client is the signed-in client, for more than the operator does by itself; valid
@@ -133,9 +138,7 @@ func (p *Operator) Run(ctx context.Context) error {
 				if p.opts.OnEvent != nil {
 					p.opts.OnEvent(e)
 				}
-				if !p.opts.Watch {
-					p.poke()
-				}
+				p.poke()
 			},
 			Line: func(up bool, _ error) {
 				if up {
@@ -164,7 +167,7 @@ func (p *Operator) Run(ctx context.Context) error {
 		case <-p.wake:
 		case <-poll.C:
 		}
-		if p.opts.Watch {
+		if p.opts.Watch || p.opts.Calls {
 			continue
 		}
 		if err := p.work(ctx); err != nil && ctx.Err() == nil {
@@ -231,7 +234,8 @@ func (p *Operator) advance(ctx context.Context, i simclient.Incident) error {
 	done, going := false, false
 	for _, a := range list.Items {
 		done = done || a.Status == "done"
-		going = going || (a.Status != "done" && a.Status != "cancelled")
+		// Escalated means that nobody was found: the desk has to try again.
+		going = going || (a.Status != "done" && a.Status != "cancelled" && a.Status != "escalated")
 	}
 	switch {
 	case done:
@@ -243,7 +247,11 @@ func (p *Operator) advance(ctx context.Context, i simclient.Incident) error {
 		}
 		p.step("resolved", i.ID)
 		return p.close(ctx, i)
-	case !going:
+	case !going && time.Since(p.sent[i.ID]) > sendAgain:
+		if len(p.sent) > 10_000 {
+			clear(p.sent)
+		}
+		p.sent[i.ID] = time.Now()
 		if !p.think(ctx) {
 			return nil
 		}
