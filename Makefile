@@ -8,7 +8,7 @@ SQLC        := github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1
 TOOLS       := $(CURDIR)/.tools
 FUZZTIME    ?= 20s
 # Debian packages that the tests use; the server itself needs none of them.
-PACKAGES    := postgresql redis-server sip-tester baresip chromium fonts-noto-cjk nodejs
+PACKAGES    := postgresql redis-server sip-tester baresip chromium fonts-noto-cjk nodejs espeak-ng sox
 
 .PHONY: help
 help: ## this list

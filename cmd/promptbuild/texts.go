@@ -55,5 +55,5 @@ var polyphones = map[string]string{
 	"长大": "zhang3 da4",
 	"校长": "xiao4 zhang3",
 	"着急": "zhao2 ji2",
-	"转接": "zhuan3 jie1",
+	"尽快": "jin3 kuai4",
 }
