@@ -90,6 +90,7 @@ func (in *inbound) receive(b []byte, from netip.AddrPort, now, started int64, ou
 	}
 	if changed {
 		in.newSource()
+		in.party = 1 // what another source used up is not this one's
 	}
 	if !in.count(h, now) {
 		return packet{}

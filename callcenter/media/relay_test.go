@@ -236,3 +236,5 @@ func TestPromptIsCutByJoinWithinOneTick(t *testing.T) {
 		last = k
 	}
 }
+
+func loopbackPort(port uint16) netip.AddrPort { return netip.AddrPortFrom(loopback, port) }
