@@ -53,7 +53,7 @@ function Headline({ i }: { i: Incident }): VNode {
     <header class={`card headline bar${i.priority}`}>
       <div class="row">
         <Mark p={i.priority} />
-        <h1 class="grow cut">{kinds(i.kinds)}{i.presses > 1 ? <span class="count">×{i.presses}</span> : null}{i.drill ? <span class="drill">{t('incident.drill')}</span> : null}</h1>
+        <h2 class="grow cut">{kinds(i.kinds)}{i.presses > 1 ? <span class="count">×{i.presses}</span> : null}{i.drill ? <span class="drill">{t('incident.drill')}</span> : null}</h2>
         <span class={`state s-${i.status}`}>{term('status', i.status)}</span>
         {opened.value && <span class="timer big">{span((now - Date.parse(i.opened_at)) / 1000)}</span>}
       </div>
@@ -243,7 +243,7 @@ function Ranking(): VNode {
               <td class="num"><b>{minutes(c.travel_sec)}</b></td>
               <td class="num">{distance(c.distance_m)}</td>
               <td class="why"><Why c={c} /></td>
-              <td class="end">{n < 9 ? <Act slot="dispatch" class={n < 3 ? 'send' : 'send small'} cap={n < 3 ? String(n + 1) : undefined} disabled={!could} label={t('do.dispatch_one', { name: c.name ?? '' })} do={() => dispatch([c.responder_id])}>{t('do.dispatch')}</Act> : null}</td>
+              <td class="end">{n < 9 ? <Act slot="dispatch" class={n < 3 ? 'send' : 'send small'} cap={n < 3 ? String(n + 1) : undefined} disabled={!could} do={() => dispatch([c.responder_id])}>{t('do.dispatch')}<span class="visually-hidden"> {c.name}</span></Act> : null}</td>
             </tr>
           ))}
         </tbody>
@@ -300,7 +300,7 @@ function ElderView(): VNode {
   return (
     <>
       <header class="card headline">
-        <div class="row"><h1 class="grow cut">{person(f?.elder) || t('list.loading')}</h1>
+        <div class="row"><h2 class="grow cut">{person(f?.elder) || t('list.loading')}</h2>
           <button type="button" class="primary" disabled={!usable.value || !f} onClick={() => { panel.value = 'create'; }}>{t('do.create')}</button></div>
       </header>
       <Past />

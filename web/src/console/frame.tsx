@@ -19,7 +19,7 @@ export function Header(): VNode {
   const duty = operators.value.value.filter((o) => o.state !== 'offline' && o.state !== 'break').length;
   return (
     <header class="top">
-      <b class="brand">{t('app.name')}</b>
+      <h1 class="brand">{t('app.name')}</h1>
       <div class="me">
         <span class="cut">{me.value?.display_name || me.value?.name}</span>
         {me.value && me.value.role !== 'operator' && <span class="pill">{t('head.read_only')}</span>}

@@ -47,7 +47,7 @@ function CommandForm(p: FormProps): VNode {
         onKeyDown={(e) => { if (e.ctrlKey && e.code === 'Enter') { e.preventDefault(); e.stopPropagation(); go(); } }}>
         {p.children}
         {refused.value && <p class="error" role="alert">{refused.value.text}</p>}
-        <div class="row end"><button type="button" onClick={shut}>{t('do.cancel')} <kbd>Esc</kbd></button><Act slot={p.slot} class="primary" disabled={!usable.value} do={go}>{p.submit}</Act></div>
+        <div class="row end"><button type="button" onClick={shut}>{t('do.cancel')} <kbd>Esc</kbd></button><Act slot={p.slot} class="primary" disabled={!usable.value}>{p.submit}</Act></div>
       </form>
     </Dialog>
   );
@@ -159,7 +159,7 @@ function Create(): VNode {
         <Kinds chosen={['assist']} />
         <label>{t('close.note')}<textarea name="note" rows={2} maxLength={2000} /></label>
         {refused.value && <p class="error" role="alert">{refused.value.text}</p>}
-        <div class="row end"><button type="button" onClick={shut}>{t('do.cancel')} <kbd>Esc</kbd></button><Act slot="create" class="primary" disabled={!usable.value} do={go}>{t('do.create')}</Act></div>
+        <div class="row end"><button type="button" onClick={shut}>{t('do.cancel')} <kbd>Esc</kbd></button><Act slot="create" class="primary" disabled={!usable.value}>{t('do.create')}</Act></div>
       </form>
     </Dialog>
   );

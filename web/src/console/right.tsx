@@ -125,7 +125,7 @@ function ContactRow({ elder: id, c, purpose }: { elder: string; c: Contact; purp
       <span class="grow cut"><b>{c.name}</b> <span class="muted">{[term('relation', c.relation), c.distance_min ? t('elder.away', { n: c.distance_min }) : ''].filter(Boolean).join(' · ')}</span></span>
       {c.key_holder && <span class="tag key">{t('elder.key')}</span>}
       <span class={full ? 'phone full' : 'phone'}>{full ?? c.phones?.[0] ?? ''}</span>
-      {!full && c.phones?.[0]?.includes('*') && <Act slot={slot} class="small" disabled={!usable.value} label={t('elder.reveal_of', { name: c.name })} do={() => reveal(slot, id, { field: 'phone', ...(c.id ? { contact_id: c.id } : {}), purpose })}>{t('elder.reveal')}</Act>}
+      {!full && c.phones?.[0]?.includes('*') && <Act slot={slot} class="small" disabled={!usable.value} title={t('elder.reveal_of', { name: c.name })} do={() => reveal(slot, id, { field: 'phone', ...(c.id ? { contact_id: c.id } : {}), purpose })}>{t('elder.reveal')}<span class="visually-hidden"> {c.name}</span></Act>}
     </li>
   );
 }
@@ -216,7 +216,7 @@ function NoteField({ id }: { id: string }): VNode {
       </div>
       <div class="row">
         <input ref={ref} key={id} class="grow" maxLength={2000} placeholder={t('note.hint')} aria-label={t('note.hint')} defaultValue={draftOf(id)} onInput={(e) => keepDraft(id, e.currentTarget.value)} />
-        <Act slot={`note:${id}`} disabled={!usable.value} do={save}>{t('note.save')}</Act>
+        <Act slot={`note:${id}`} disabled={!usable.value}>{t('note.save')}</Act>
       </div>
     </form>
   );

@@ -204,7 +204,7 @@ function Person({ e }: { e: Elder }): VNode {
 function Dial({ name, note, phone }: { name: string; note: string; phone?: string }): VNode {
   return (
     <li><span><b>{name}</b><br />{note}</span>
-      {phone && (/[*•]/.test(phone) ? <span>{phone}</span> : <a class="button" href={`tel:${phone}`} aria-label={t('job.call_person', { name })}>☎ {t('job.call')}</a>)}</li>
+      {phone && (/[*•]/.test(phone) ? <span>{phone}</span> : <a class="button" href={`tel:${phone}`}>☎ {t('job.call')}<span class="visually-hidden"> {name}</span></a>)}</li>
   );
 }
 

@@ -36,14 +36,14 @@ export function ageOf(e: Elder): number | undefined {
 }
 
 interface ActProps {
-  slot: string; do: () => void; disabled?: boolean; class?: string; cap?: string; children: ComponentChildren; label?: string; title?: string; id?: string;
+  slot: string; do?: () => void; disabled?: boolean; class?: string; cap?: string; children: ComponentChildren; title?: string;
 }
 
-/** Act is a button of a command: it says "sending" until the server has answered. */
+/** Act is a button of a command: it says "sending" until the server has answered. Without do it submits its form. */
 export function Act(p: ActProps): VNode {
   const waits = busy(p.slot);
   return (
-    <button type="button" id={p.id} class={p.class} disabled={p.disabled || waits} aria-busy={waits} aria-label={p.label} title={p.title} onClick={p.do}>
+    <button type={p.do ? 'button' : 'submit'} class={p.class} disabled={p.disabled || waits} aria-busy={waits} title={p.title} onClick={p.do}>
       {waits ? t('do.sending') : p.children}{p.cap && !waits ? <> <kbd>{p.cap}</kbd></> : null}
     </button>
   );
