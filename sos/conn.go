@@ -69,7 +69,7 @@ type parcel struct {
 }
 
 func newConn(d *Door, raw net.Conn) *Conn {
-	c := &Conn{door: d, raw: raw, addr: addrOf(raw), since: d.now(), tokens: d.limits.Burst}
+	c := &Conn{door: d, raw: raw, addr: addrOf(raw), since: time.Now(), tokens: d.limits.Burst}
 	c.filled = c.since
 	c.heard.Store(c.since.UnixNano())
 	return c
@@ -88,13 +88,13 @@ func (c *Conn) Remote() string { return c.addr.String() }
 // ID is the identity the device stated, empty before.
 func (c *Conn) ID() string { return c.id }
 
-// Now is the door's clock.
+// Now is the clock for what devices say; deadlines go by the real one.
 func (c *Conn) Now() time.Time { return c.door.now() }
 
 // Identify binds the connection to what the device says it is.
 func (c *Conn) Identify(id string) { c.door.identify(c, id) }
 
-func (c *Conn) silent() time.Duration { return c.door.now().Sub(time.Unix(0, c.heard.Load())) }
+func (c *Conn) silent() time.Duration { return time.Since(time.Unix(0, c.heard.Load())) }
 
 // why keeps the first reason for which a connection ends.
 func (c *Conn) why(reason string) { c.reason.CompareAndSwap(nil, &reason) }
@@ -102,14 +102,14 @@ func (c *Conn) why(reason string) { c.reason.CompareAndSwap(nil, &reason) }
 // Good counts a frame that could be read, by its type.
 func (c *Conn) Good(kind string) {
 	c.bad = 0
-	c.heard.Store(c.door.now().UnixNano())
-	c.door.metrics.frames.WithLabelValues(c.door.protocol, kind).Inc()
+	c.heard.Store(time.Now().UnixNano())
+	c.door.frameCounter(kind).Inc()
 }
 
 // Bad counts a frame that could not be read; ten in a row end the connection.
 func (c *Conn) Bad(reason string, frame []byte) error {
 	c.bad++
-	c.door.metrics.frames.WithLabelValues(c.door.protocol, reason).Inc()
+	c.door.frameCounter(reason).Inc()
 	if ce := c.door.log.Check(zap.DebugLevel, "frame cannot be read"); ce != nil {
 		ce.Write(zap.String("protocol", c.door.protocol), zap.String("why", reason), zap.String("remote", c.Remote()), zap.Binary("frame", Keep(frame)))
 	}
@@ -122,7 +122,7 @@ func (c *Conn) Bad(reason string, frame []byte) error {
 // Allow spends one message of the device's rate. Beyond it positions are dropped
 // and alarms are joined, never dropped.
 func (c *Conn) Allow() bool {
-	now := c.door.now()
+	now := time.Now()
 	c.tokens = min(c.door.limits.Burst, c.tokens+now.Sub(c.filled).Seconds()*c.door.limits.Rate)
 	c.filled = now
 	if c.tokens < 1 {
@@ -201,10 +201,10 @@ func (c *Conn) fill(most int) error {
 
 // deadline is until when the next bytes must come, and the error if they do not.
 func (c *Conn) deadline() (time.Time, error) {
-	due, late := c.door.now().Add(c.door.limits.Idle), ErrIdle
+	due, late := time.Now().Add(c.door.limits.Idle), ErrIdle
 	if c.end > 0 {
 		if c.began.IsZero() {
-			c.began = c.door.now()
+			c.began = time.Now()
 		}
 		due, late = c.began.Add(c.door.limits.Frame), ErrSlow
 	}

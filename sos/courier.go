@@ -26,7 +26,7 @@ func (c *Conn) Alarm(ctx context.Context, a care.Alarm, ack []byte) {
 		c.Limited("alarm_joined")
 		return
 	}
-	c.held = append(c.held, &parcel{alarm: a, acks: [][]byte{ack}, at: c.door.now()})
+	c.held = append(c.held, &parcel{alarm: a, acks: [][]byte{ack}, at: time.Now()})
 	if !c.busy {
 		c.busy = true
 		c.door.workers.Go(func() { c.settle(context.WithoutCancel(ctx)) })

@@ -90,6 +90,7 @@ type Door struct {
 	metrics  *metrics
 	now      func() time.Time
 	workers  sync.WaitGroup // sessions and what they have in hand
+	counters sync.Map       // of frames, by type
 
 	mu           sync.Mutex
 	open         map[*Conn]struct{}    // guarded by mu
@@ -113,7 +114,7 @@ func NewDoor(o DoorOptions) *Door {
 	}
 	d := &Door{protocol: o.Protocol, receiver: o.Receiver, limits: o.Limits.withDefaults(), log: o.Log, metrics: newMetrics(o.Metrics), now: o.Now,
 		open: map[*Conn]struct{}{}, perIP: map[netip.Addr]int{}, holders: map[string]*Conn{}, contests: map[*Conn]*time.Timer{}}
-	d.tokens, d.filled = d.limits.AcceptBurst, d.now()
+	d.tokens, d.filled = d.limits.AcceptBurst, time.Now()
 	for _, n := range d.limits.Networks {
 		d.reserved = d.reserved || n.Reserved
 	}
@@ -185,7 +186,7 @@ func (d *Door) welcome(ctx context.Context, raw net.Conn, session func(context.C
 func (d *Door) admit(c *Conn) (refused string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := d.now()
+	now := time.Now()
 	d.tokens = min(d.limits.AcceptBurst, d.tokens+now.Sub(d.filled).Seconds()*d.limits.AcceptRate)
 	d.filled = now
 	perIP := d.limits.PerIP
@@ -303,7 +304,7 @@ func (d *Door) identify(c *Conn, id string) {
 	}
 	d.metrics.takeovers.WithLabelValues(d.protocol, "contested").Inc()
 	d.log.Warn("two sessions of one device", zap.String("protocol", d.protocol), zap.Stringer("remote", c.addr), zap.Stringer("held_by", old.addr))
-	claimed := d.now()
+	claimed := time.Now()
 	d.contests[c] = time.AfterFunc(d.limits.Contest, func() { d.settle(c, claimed) })
 }
 

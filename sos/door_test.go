@@ -232,10 +232,10 @@ func TestFrameHasABoundAndGivesItsBufferBack(t *testing.T) {
 		c.hear(t, "hello")
 		c.say(t, strings.Repeat("x", 4000)+"\n")
 		c.hear(t, "pong")
+		synctest.Wait() // it reads again
 		p.mu.Lock()
 		size := len(p.holders["a"].buf)
 		p.mu.Unlock()
-		synctest.Wait()
 		if size != smallBuffer {
 			t.Errorf("the buffer stays at %d bytes", size)
 		}

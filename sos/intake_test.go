@@ -128,6 +128,18 @@ func (r *rows) Touch(_ context.Context, t []Touch) (back []Silent, err error) {
 	return back, nil
 }
 
+func (r *rows) written() []Touch {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.touches)
+}
+
+func (r *rows) setFail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fail = err
+}
+
 func (r *rows) KeepFrame(_ context.Context, f RawFrame) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -525,21 +537,21 @@ func TestSignsOfLifeAreWrittenInLots(t *testing.T) {
 		}
 		d.Seen(Sign{Protocol: "gt06", ClaimedID: "unknown", At: time.Now()})
 		time.Sleep(2 * time.Second)
-		if n := len(d.rows.touches); n != 1 || *d.rows.touches[0].Battery != 12 || d.rows.touches[0].DeviceID != "dev-1" {
-			t.Errorf("%d touches %+v", n, d.rows.touches)
+		if all := d.rows.written(); len(all) != 1 || *all[0].Battery != 12 || all[0].DeviceID != "dev-1" {
+			t.Errorf("touches %+v", all)
 		}
-		d.rows.fail = errors.New("away")
+		d.rows.setFail(errors.New("away"))
 		d.Seen(Sign{Protocol: "gt06", ClaimedID: imei, At: time.Now()})
 		time.Sleep(3 * time.Second)
-		d.rows.fail = nil
+		d.rows.setFail(nil)
 		time.Sleep(2 * time.Second)
-		if n := len(d.rows.touches); n != 2 {
+		if n := len(d.rows.written()); n != 2 {
 			t.Errorf("after the store came back: %d touches", n)
 		}
 		d.Seen(Sign{Protocol: "gt06", ClaimedID: imei, At: time.Now()})
 		cancel()
-		if err := <-ended; err != nil || len(d.rows.touches) != 3 {
-			t.Errorf("at the end %v, %d touches", err, len(d.rows.touches))
+		if err := <-ended; err != nil || len(d.rows.written()) != 3 {
+			t.Errorf("at the end %v, %d touches", err, len(d.rows.written()))
 		}
 	})
 }

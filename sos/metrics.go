@@ -49,3 +49,13 @@ func register[T prometheus.Collector](r prometheus.Registerer, c T) T {
 	}
 	return c
 }
+
+// frameCounter is the counter of one type of frame, found without the vector's cost.
+func (d *Door) frameCounter(kind string) prometheus.Counter {
+	if c, ok := d.counters.Load(kind); ok {
+		return c.(prometheus.Counter)
+	}
+	c := d.metrics.frames.WithLabelValues(d.protocol, kind)
+	d.counters.Store(kind, c)
+	return c
+}

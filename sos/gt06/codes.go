@@ -1,6 +1,7 @@
 package gt06
 
 import (
+	"fmt"
 	"strings"
 
 	"anling/care"
@@ -87,9 +88,9 @@ var cameraKinds = map[uint16][]care.Kind{
 // alarmCode adds the kinds of an alarm code. A code nobody knows is unspecified.
 func (m *Message) alarmCode(p Profile, code uint16) {
 	if code > 0xFF {
-		m.code("alarm", "%04x", code)
+		m.Codes = append(m.Codes, care.Code{Carrier: "alarm", Value: fmt.Sprintf("%04x", code)})
 	} else {
-		m.code("alarm", "%02x", code)
+		m.code("alarm", byte(code))
 	}
 	if kind, ok := p.Codes[code]; ok {
 		m.add(kind)
@@ -125,7 +126,7 @@ func (m *Message) alarmInfo(info byte) {
 
 // info takes what an info byte states besides alarms.
 func (m *Message) info(info byte) {
-	m.code("info", "%02x", info)
+	m.code("info", info)
 	charging := info&4 != 0
 	m.Charging = &charging
 }

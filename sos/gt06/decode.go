@@ -24,35 +24,42 @@ type Context struct {
 // Decode reads one frame. All carriers of a frame are read and their kinds united;
 // none hides another. Content is not copied: the message lives as long as the frame.
 func Decode(frame []byte, ctx Context) (Message, error) {
+	var m Message
+	err := decode(frame, &ctx, &m)
+	return m, err
+}
+
+// decode is Decode into a message of the caller: sessions keep their stacks small.
+func decode(frame []byte, ctx *Context, m *Message) error {
 	e, err := open(frame, ctx.Unchecked)
 	if err != nil {
-		return Message{}, err
+		return err
 	}
-	m := Message{Type: Unknown, Proto: e.proto, Extended: e.extended, Serial: e.serial, Content: e.content, length: e.length}
-	d := decoder{m: &m, reader: reader{b: e.content}, ctx: ctx}
-	d.message(e)
+	m.Type, m.Proto, m.Extended, m.Serial, m.Content, m.length = Unknown, e.proto, e.extended, e.serial, e.content, e.length
+	d := decoder{m: m, reader: reader{b: e.content}, ctx: ctx}
+	d.message(e.counted)
 	if d.err != nil {
-		return m, fmt.Errorf("message %02x: %w", e.proto, d.err)
+		return fmt.Errorf("message %02x: %w", e.proto, d.err)
 	}
-	return m, nil
+	return nil
 }
 
 // decoder reads one message; its first error stays.
 type decoder struct {
 	reader
 	m   *Message
-	ctx Context
+	ctx *Context
 }
 
 // message goes by the protocol number. Lengths are those of the length field.
-func (d *decoder) message(e envelope) {
+func (d *decoder) message(counted bool) {
 	m := d.m
 	reply := EncodeReply(m.Proto, m.Serial)
 	switch {
-	case e.extended:
+	case m.Extended:
 		d.long(reply)
-	case e.counted:
-		d.countedWifi(e.length)
+	case counted:
+		d.countedWifi(m.length)
 	default:
 		d.short(reply)
 	}
@@ -260,7 +267,7 @@ func (d *decoder) position() {
 	mode := d.u8()
 	m.Mode = &mode
 	m.History = d.u8() == 1
-	m.code("mode", "%02x", mode)
+	m.code("mode", mode)
 	if mode == 0x07 && d.ctx.Profile.KeyIsSOS {
 		m.add(care.KindSOS)
 	}
@@ -452,7 +459,7 @@ func (d *decoder) cameraAlarm() {
 	if d.err != nil {
 		return
 	}
-	m.code("event", "%02x", event)
+	m.code("event", event)
 	if event == 0x01 && placed {
 		m.add(care.KindSOS)
 		return
@@ -515,7 +522,7 @@ func (d *decoder) countedWifi(count int) {
 func (d *decoder) information() {
 	m := d.m
 	sub := d.u8()
-	m.code("sub", "%02x", sub)
+	m.code("sub", sub)
 	switch sub {
 	case 0x00:
 		d.volts()
@@ -545,7 +552,7 @@ func (d *decoder) modules() {
 			m.Time = g.Time
 			in.place(&g, lat, lng, in.u16())
 		case kind == 0x34 && size >= 1:
-			m.code("event", "%02x", data[0])
+			m.code("event", data[0])
 			m.mapped(eventKinds, uint16(data[0]))
 			if size >= 5 && m.Time.IsZero() {
 				m.Time = time.Unix(int64(binary.BigEndian.Uint32(data[1:])), 0).UTC()

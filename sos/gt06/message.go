@@ -1,6 +1,7 @@
 package gt06
 
 import (
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -102,14 +103,14 @@ type AccessPoint struct {
 }
 
 // IsAlarm reports whether the message opens or joins an incident.
-func (m Message) IsAlarm() bool { return len(m.Kinds) > 0 }
+func (m *Message) IsAlarm() bool { return len(m.Kinds) > 0 }
 
 // Has reports whether the set of kinds holds k.
-func (m Message) Has(k care.Kind) bool { return hasKind(m.Kinds, k) }
+func (m *Message) Has(k care.Kind) bool { return hasKind(m.Kinds, k) }
 
 // DedupKey is the key that a repeat of this message shares with it, for 24 hours;
 // without a device time it holds for 10 minutes only. imei is the connection's.
-func (m Message) DedupKey(imei string) string {
+func (m *Message) DedupKey(imei string) string {
 	if m.Time.IsZero() {
 		return fmt.Sprintf("gt06:%s:%02x:%04x:%04x", imei, m.Proto, m.Serial, Checksum(m.Content))
 	}
@@ -146,8 +147,9 @@ func (m *Message) level(kind care.Kind) {
 	}
 }
 
-func (m *Message) code(carrier, format string, v any) {
-	m.Codes = append(m.Codes, care.Code{Carrier: carrier, Value: fmt.Sprintf(format, v)})
+// code notes one byte of the frame, in hexadecimal.
+func (m *Message) code(carrier string, v byte) {
+	m.Codes = append(m.Codes, care.Code{Carrier: carrier, Value: hex.EncodeToString([]byte{v})})
 }
 
 func (m *Message) doubt(why string) { m.Uncertain = append(m.Uncertain, why) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,6 +50,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.doo
 // Connections is how many are open.
 func (s *Server) Connections() int { return s.door.Connections() }
 
+// messages are shared by the sessions, of which few read at a time: a message on the
+// stack of each would double what an idle connection holds.
+var messages = sync.Pool{New: func() any { return new(Message) }}
+
 // session is what a connection knows of its device.
 type session struct {
 	s    *Server
@@ -77,11 +82,13 @@ func (s *Server) run(ctx context.Context, c *sos.Conn) {
 }
 
 // take reads one frame and does what it asks for. Its error ends the connection.
-//
-//go:noinline
 func (x *session) take(ctx context.Context, frame []byte) error {
-	m, err := Decode(frame, x.ctx)
-	if err != nil {
+	m := messages.Get().(*Message)
+	defer func() {
+		*m = Message{}
+		messages.Put(m)
+	}()
+	if err := decode(frame, &x.ctx, m); err != nil {
 		return x.unread(ctx, err, frame)
 	}
 	if m.Type == Login {
@@ -130,21 +137,29 @@ func (x *session) keep(ctx context.Context, reason string, frame []byte) error {
 
 // login binds the connection to its device and answers at once: it does not wait
 // for the registry, and an unknown device is let in as well, to be heard.
-func (x *session) login(ctx context.Context, m Message) {
+func (x *session) login(ctx context.Context, m *Message) {
 	x.conn.Good(string(m.Type))
 	x.conn.Identify(m.IMEI)
 	x.conn.Send(m.Ack)
 	x.ctx.Zone = m.Zone
 	if x.s.opts.Models != nil {
-		ctx, cancel := context.WithTimeout(ctx, time.Second)
-		x.ctx.Profile = ProfileFor(x.s.opts.Models.Model(ctx, Protocol, m.IMEI))
-		cancel()
+		x.ctx.Profile = ProfileFor(x.s.model(ctx, m.IMEI))
 	}
 	x.seen(m)
 }
 
+// model asks the registry in a goroutine of its own: a query needs a deep stack, and
+// the session's would stay so deep.
+func (s *Server) model(ctx context.Context, imei string) string {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	answer := make(chan string, 1)
+	go func() { answer <- s.opts.Models.Model(ctx, Protocol, imei) }()
+	return <-answer
+}
+
 // answer sends what may leave at once.
-func (x *session) answer(m Message) {
+func (x *session) answer(m *Message) {
 	if m.AckWhen != Now {
 		return
 	}
@@ -155,7 +170,7 @@ func (x *session) answer(m Message) {
 }
 
 // unknown answers a message that nobody knows after it is kept: it may be an alarm.
-func (x *session) unknown(ctx context.Context, m Message, frame []byte) {
+func (x *session) unknown(ctx context.Context, m *Message, frame []byte) {
 	if err := x.keep(ctx, "unknown_type", frame); err == nil {
 		x.conn.Send(m.Ack)
 	}
@@ -163,7 +178,7 @@ func (x *session) unknown(ctx context.Context, m Message, frame []byte) {
 }
 
 // seen hands on the sign of life.
-func (x *session) seen(m Message) {
+func (x *session) seen(m *Message) {
 	if x.conn.ID() == "" {
 		return
 	}
@@ -178,7 +193,7 @@ func (x *session) seen(m Message) {
 }
 
 // alarm hands on an alarm; it is answered when its incident stands.
-func (x *session) alarm(ctx context.Context, m Message, frame []byte) {
+func (x *session) alarm(ctx context.Context, m *Message, frame []byte) {
 	now, id := x.conn.Now(), x.conn.ID()
 	a := care.Alarm{ClaimedID: id, Protocol: Protocol, Kinds: m.Kinds, Levels: m.Levels, Codes: m.Codes, DeviceTime: m.Time, ReceivedAt: now,
 		History: m.History, Position: m.Fix, Battery: m.Battery, Charging: m.Charging, Signal: m.Signal, Raw: sos.Keep(frame)}

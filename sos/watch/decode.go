@@ -42,15 +42,22 @@ const (
 // Decode reads one frame. Every alarm bit of it is in the set of kinds; a low battery
 // hides nothing.
 func Decode(frame []byte) (Message, error) {
+	var m Message
+	err := decode(frame, &m)
+	return m, err
+}
+
+// decode is Decode into a message of the caller: sessions keep their stacks small.
+func decode(frame []byte, m *Message) error {
 	if len(frame) < 2 || frame[0] != '[' || frame[len(frame)-1] != ']' {
-		return Message{}, fmt.Errorf("%w: no brackets", ErrHeader)
+		return fmt.Errorf("%w: no brackets", ErrHeader)
 	}
 	h, ok := parseHeader(frame)
 	if !ok || h.content > len(frame)-1 {
-		return Message{}, fmt.Errorf("%w: %.40q", ErrHeader, frame)
+		return fmt.Errorf("%w: %.40q", ErrHeader, frame)
 	}
 	raw := frame[h.content : len(frame)-1]
-	m := Message{Type: Unknown, Maker: h.maker, ID: h.id, Index: h.index, Content: unescape(raw), LenOK: h.length == len(raw)}
+	m.Type, m.Maker, m.ID, m.Index, m.Content, m.LenOK = Unknown, h.maker, h.id, h.index, unescape(raw), h.length == len(raw)
 	word, rest, _ := strings.Cut(string(m.Content[:min(len(m.Content), MaxFrame)]), ",")
 	m.Keyword = word
 	upper := strings.ToUpper(word)
@@ -79,7 +86,7 @@ func Decode(frame []byte) (Message, error) {
 	default:
 		m.vitals(upper, rest)
 	}
-	return m, nil
+	return nil
 }
 
 func (m *Message) answer(when When, content string) {

@@ -20,7 +20,7 @@ func Encode(maker, id, index, content string) []byte {
 
 // Reply makes the server's frame to the watch that sent m: its maker, id and index
 // are echoed.
-func (m Message) Reply(content string) []byte { return Encode(m.Maker, m.ID, m.Index, content) }
+func (m *Message) Reply(content string) []byte { return Encode(m.Maker, m.ID, m.Index, content) }
 
 // EncodeHeartbeat is a watch's sign of life.
 func EncodeHeartbeat(id string, steps, rolls, battery int) []byte {

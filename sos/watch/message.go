@@ -79,15 +79,15 @@ type AccessPoint struct {
 }
 
 // IsAlarm reports whether the message opens or joins an incident.
-func (m Message) IsAlarm() bool { return len(m.Kinds) > 0 }
+func (m *Message) IsAlarm() bool { return len(m.Kinds) > 0 }
 
 // Has reports whether the set of kinds holds k.
-func (m Message) Has(k care.Kind) bool { return hasKind(m.Kinds, k) }
+func (m *Message) Has(k care.Kind) bool { return hasKind(m.Kinds, k) }
 
 // DedupKey is the key that a repeat of this message shares with it. A press that
 // comes as AL and once more in a stored position is one press: its time, status and
 // place are the same.
-func (m Message) DedupKey() string {
+func (m *Message) DedupKey() string {
 	if m.Time.IsZero() {
 		return fmt.Sprintf("watch:%s:%s:%08x", m.ID, m.Index, crc32.ChecksumIEEE(m.Content))
 	}

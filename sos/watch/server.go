@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,6 +49,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.doo
 // Connections is how many are open.
 func (s *Server) Connections() int { return s.door.Connections() }
 
+// messages are shared by the sessions, of which few read at a time: a message on the
+// stack of each would double what an idle connection holds.
+var messages = sync.Pool{New: func() any { return new(Message) }}
+
 // session is what a connection knows of its watch.
 type session struct {
 	s       *Server
@@ -79,11 +84,13 @@ func (s *Server) run(ctx context.Context, c *sos.Conn) {
 }
 
 // take reads one frame and does what it asks for. Its error ends the connection.
-//
-//go:noinline
 func (x *session) take(ctx context.Context, frame []byte) error {
-	m, err := Decode(frame)
-	if err != nil {
+	m := messages.Get().(*Message)
+	defer func() {
+		*m = Message{}
+		messages.Put(m)
+	}()
+	if err := decode(frame, m); err != nil {
 		return x.conn.Bad("bad_frame", frame)
 	}
 	if id := x.conn.ID(); id != m.ID {
@@ -106,7 +113,7 @@ func (x *session) take(ctx context.Context, frame []byte) error {
 }
 
 // keep stores a frame that nobody knows; it has no answer.
-func (x *session) keep(ctx context.Context, m Message, frame []byte) {
+func (x *session) keep(ctx context.Context, m *Message, frame []byte) {
 	if !x.conn.Allow() {
 		x.conn.Limited("unknown_dropped")
 		return
@@ -120,7 +127,7 @@ func (x *session) keep(ctx context.Context, m Message, frame []byte) {
 }
 
 // seen hands on the sign of life. Only live positions state how things are now.
-func (x *session) seen(m Message) {
+func (x *session) seen(m *Message) {
 	sign := sos.Sign{Protocol: Protocol, ClaimedID: m.ID, At: x.conn.Now(), Battery: m.Battery, Signal: m.Signal,
 		States: m.HasStatus && m.Type == Position && !m.History, Levels: m.Levels, Fix: m.Fix}
 	if m.Type == Position && !m.IsAlarm() && !x.conn.Allow() {
@@ -131,7 +138,7 @@ func (x *session) seen(m Message) {
 }
 
 // alarm hands on an alarm; it is answered when its incident stands.
-func (x *session) alarm(ctx context.Context, m Message, frame []byte) {
+func (x *session) alarm(ctx context.Context, m *Message, frame []byte) {
 	now := x.conn.Now()
 	a := care.Alarm{ClaimedID: m.ID, Protocol: Protocol, Kinds: m.Kinds, Levels: m.Levels, Codes: m.Codes, DeviceTime: m.Time, ReceivedAt: now,
 		History: m.History, Position: m.Fix, Battery: m.Battery, Signal: m.Signal, Raw: sos.Keep(frame), Reasons: m.Uncertain}
