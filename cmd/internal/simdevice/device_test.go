@@ -325,7 +325,7 @@ func TestDeviceThatShoutsIsPaced(t *testing.T) {
 func TestIdleConnectionsAndHeartbeats(t *testing.T) {
 	for kind, identity := range both {
 		s := serve(t, identity.Protocol, func(string, []byte) (bool, bool) { return true, false })
-		idle := OpenIdle(limit(t), identity.Protocol, s.l.Addr().String(), slices.Repeat([]string{identity.ID}, 120), 4)
+		idle := OpenIdle(limit(t), identity.Protocol, s.l.Addr().String(), slices.Repeat([]string{identity.ID}, 120), 1000)
 		if len(idle.Conns) != 120 || len(idle.Failed) > 0 {
 			t.Fatalf("%s: %d open, failed %v", kind, len(idle.Conns), idle.Failed)
 		}

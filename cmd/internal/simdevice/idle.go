@@ -37,16 +37,20 @@ type Idle struct {
 	Failed   map[string]int // attempts that failed, by cause
 }
 
-// OpenIdle logs in a device on a connection each, `at once` many at a time.
-func OpenIdle(ctx context.Context, protocol, addr string, ids []string, atOnce int) *Idle {
+// OpenIdle logs in a device on a connection each, so many a second: servers bound how
+// fast they accept. What fails is tried twice more.
+func OpenIdle(ctx context.Context, protocol, addr string, ids []string, perSecond float64) *Idle {
 	all := &Idle{Protocol: protocol, Failed: map[string]int{}}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	next := make(chan int)
-	for range max(1, atOnce) {
+	for range 32 {
 		wg.Go(func() {
 			for i := range next {
 				conn, err := dialIn(ctx, protocol, addr, ids[i], Spread(addr, i))
+				for again := 0; err != nil && again < 2 && sleep(ctx, time.Second); again++ {
+					conn, err = dialIn(ctx, protocol, addr, ids[i], Spread(addr, i))
+				}
 				mu.Lock()
 				if err != nil {
 					all.Failed[cause(err)]++
@@ -57,8 +61,9 @@ func OpenIdle(ctx context.Context, protocol, addr string, ids []string, atOnce i
 			}
 		})
 	}
+	began := time.Now()
 	for i := range ids {
-		if ctx.Err() != nil {
+		if !sleep(ctx, time.Until(began.Add(time.Duration(float64(i)/perSecond*float64(time.Second))))) {
 			break
 		}
 		next <- i
@@ -66,6 +71,21 @@ func OpenIdle(ctx context.Context, protocol, addr string, ids []string, atOnce i
 	close(next)
 	wg.Wait()
 	return all
+}
+
+// sleep waits, and tells whether ctx goes on.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
 }
 
 func dialIn(ctx context.Context, protocol, addr, id string, dialer *net.Dialer) (net.Conn, error) {

@@ -8,13 +8,16 @@ import (
 	"anling/cmd/internal/simdevice"
 )
 
+// openRate is how many connections a second are opened: the server accepts 500.
+const openRate = 300
+
 // IdleResult is what idle connections cost the server.
 type IdleResult struct {
 	Open     int
 	Failed   map[string]int
 	Before   simdevice.Memory
 	After    simdevice.Memory
-	PerConn  int64 // bytes of resident memory more, for each connection
+	PerConn  int64 // bytes of resident memory more, for each connection; a fresh server tells best
 	Answered int   // heartbeats of all of them, at the end
 	Took     time.Duration
 }
@@ -36,7 +39,7 @@ func Idle(ctx context.Context, protocol, addr string, n, pid int, ids []string, 
 		ids = append(ids, id)
 	}
 	began := time.Now()
-	idle := simdevice.OpenIdle(ctx, protocol, addr, ids[:n], 32)
+	idle := simdevice.OpenIdle(ctx, protocol, addr, ids[:n], openRate)
 	defer idle.Close()
 	r.Open, r.Failed, r.Took = len(idle.Conns), idle.Failed, time.Since(began)
 	if r.Open == 0 {
