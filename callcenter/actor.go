@@ -229,6 +229,7 @@ func (a *actor) finished() bool {
 		return false
 	}
 	if _, waiting := a.at["end"]; !waiting {
+		a.log.Warn("the call did not end in order", zap.Int("legs", a.legs), zap.Bool("recording", !a.recEnd), zap.Bool("opening", a.opening), zap.Bool("stored", a.scribe.clean()))
 		return true // long enough
 	}
 	return a.legs == 0 && a.recEnd && !a.opening && a.scribe.clean()

@@ -473,6 +473,8 @@ type centre struct {
 	loud  []map[string]any
 	mu    sync.Mutex
 	end   func()
+
+	before func(*Service) // Run
 }
 
 const (
@@ -507,6 +509,9 @@ func (c *centre) open(operators int) {
 		c.Fatal(err)
 	}
 	c.s = s
+	if c.before != nil {
+		c.before(s)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = s.Run(ctx) }()

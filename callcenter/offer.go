@@ -15,7 +15,8 @@ import (
 const (
 	dropWithin = 10 * time.Second // an SOS whose line ends so soon was cut off
 	takeLimit  = 5 * time.Second
-	takeTries  = 5
+	takeFor    = 2 * time.Minute // the incident may not be stored yet
+	takeAgain  = 2 * time.Second
 )
 
 // offer rings one operator's telephone.
@@ -178,22 +179,23 @@ func (a *actor) take() {
 	}
 	a.taken = true
 	id, user := a.c.IncidentID, a.c.OperatorID
-	a.aside(takeLimit*takeTries, func(ctx context.Context) func(*actor) {
-		for try := 1; ; try++ {
+	a.aside(takeFor, func(ctx context.Context) func(*actor) {
+		for {
 			once, cancel := context.WithTimeout(ctx, takeLimit)
 			err := a.s.o.Incidents.Take(once, id, user, false)
 			cancel()
 			if err == nil {
 				return nil
 			}
-			if errors.Is(err, care.ErrTaken) || errors.Is(err, care.ErrTransition) || try == takeTries {
+			if errors.Is(err, care.ErrTaken) || errors.Is(err, care.ErrTransition) {
 				a.log.Info("an incident stays with another", zap.String("incident_id", string(id)), zap.String("operator_id", string(user)), zap.Error(err))
 				return nil
 			}
 			select {
 			case <-ctx.Done():
+				a.log.Error("an incident has no owner although an operator answered", zap.String("incident_id", string(id)), zap.Error(err))
 				return nil
-			case <-time.After(time.Second):
+			case <-time.After(takeAgain):
 			}
 		}
 	})

@@ -50,6 +50,7 @@ func (s *Service) recover(ctx context.Context) {
 		case <-time.After(recoverAgain):
 		}
 	}
+	s.announce(NodeRecovered, map[string]any{"epoch": epoch, "lost": lost})
 	if lost > 0 {
 		s.log.Warn("calls were lost by a crash; their callers are rung back", zap.Int("calls", lost))
 	}
@@ -96,5 +97,19 @@ func (s *Service) recoverCall(ctx context.Context, c Call) error {
 			}
 		}
 		return tx.Append(events...)
+	})
+}
+
+// announce records a fact that belongs to no call. It is news, not work: when the
+// store does not take it, it is in the log.
+func (s *Service) announce(t event.Type, body map[string]any) {
+	id := uuid.Must(uuid.NewV7()).String()
+	e := event.Event{ID: id, Type: t, V: 1, Agg: t.Noun(), AggID: id, Seq: 1, At: s.now(), Actor: "system", Body: event.Body(body)}
+	s.work.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), writeLimit)
+		defer cancel()
+		if err := s.o.Store.Change(ctx, func(tx Tx) error { return tx.Append(e) }); err != nil {
+			s.log.Warn("record a fact", zap.String("type", string(t)), zap.Error(err))
+		}
 	})
 }

@@ -151,6 +151,7 @@ func New(o Options) (*Service, error) {
 // the operators' states until ctx ends; then it ends the calls and returns.
 func (s *Service) Run(ctx context.Context) error {
 	s.load(ctx)
+	s.checkPhones()
 	var own sync.WaitGroup
 	clerks, stop := context.WithCancel(context.WithoutCancel(ctx)) // they work until the calls have ended
 	own.Go(func() { s.storeOperators(clerks) })
@@ -229,6 +230,7 @@ func (s *Service) tick(now time.Time, sweep bool) {
 			for _, r := range q.Sweep(now) {
 				s.metrics.repaired.Inc()
 				s.log.Error("queue repaired", zap.String("what", r.What), zap.String("call_id", string(r.Call)), zap.String("operator_id", string(r.Operator)))
+				s.announce(QueueRepaired, map[string]any{"what": r.What, "call_id": r.Call, "operator_id": r.Operator})
 			}
 			s.metrics.waiting.Set(float64(len(q.Order(now))))
 			s.metrics.live.Set(float64(len(s.actors)))

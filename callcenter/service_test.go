@@ -499,6 +499,44 @@ func TestNobodySignedInAndThenSomebodyComes(t *testing.T) {
 	})
 }
 
+func TestOperatorsKnownBeforeRun(t *testing.T) {
+	bubble(t, 0, func(c *centre) {
+		c.end()
+		c.store.mu.Lock()
+		c.store.operators["a"] = Operator{UserID: "a", State: acd.Ready, Version: 5, Epoch: 9}
+		c.store.events = nil
+		c.store.mu.Unlock()
+		c.net.register("a", true)
+		c.before = func(s *Service) { s.PutOperator(Operator{UserID: "a", Account: "a"}) }
+		c.open(0)
+		caller := c.ring(simDevice)
+		c.wait(25 * time.Millisecond)
+		if x := c.want(Offered); len(x.Offered) != 1 {
+			t.Errorf("%+v", x)
+		}
+		c.phone("a").pickUp()
+		c.wait(20 * time.Second)
+		caller.end(leg.CallerHangup)
+		c.wait(time.Second)
+		if o := c.store.operators["a"]; o.Epoch != 10 || o.Version <= 5 || o.State != acd.WrapUp {
+			t.Errorf("%+v", o)
+		}
+	})
+}
+
+func TestQueueIsRepairedWhenACallDiesInSilence(t *testing.T) {
+	bubble(t, 1, func(c *centre) {
+		c.s.act(func(q *acd.Queue) []acd.Offer { q.Put(time.Now(), acd.Entry{Call: "ghost", Class: acd.Normal}); return nil })
+		c.wait(20 * time.Second)
+		c.wantOperator("a", acd.Ready)
+		c.store.mu.Lock()
+		defer c.store.mu.Unlock()
+		if !slices.ContainsFunc(c.store.events, func(e event.Event) bool { return e.Type == QueueRepaired }) {
+			t.Error("nobody was told")
+		}
+	})
+}
+
 func TestOfferMissedTwiceGoesToTheNext(t *testing.T) {
 	bubble(t, 2, func(c *centre) {
 		caller := c.ring(stranger)
