@@ -526,7 +526,10 @@ func TestOperatorsKnownBeforeRun(t *testing.T) {
 
 func TestQueueIsRepairedWhenACallDiesInSilence(t *testing.T) {
 	bubble(t, 1, func(c *centre) {
-		c.s.act(func(q *acd.Queue) []acd.Offer { q.Put(time.Now(), acd.Entry{Call: "ghost", Class: acd.Normal}); return nil })
+		c.s.act(func(q *acd.Queue) []acd.Offer {
+			q.Put(time.Now(), acd.Entry{Call: "ghost", Class: acd.Normal})
+			return nil
+		})
 		c.wait(20 * time.Second)
 		c.wantOperator("a", acd.Ready)
 		c.store.mu.Lock()
