@@ -49,6 +49,7 @@ type inbound struct {
 	stamp  spoken
 	level  level
 	digit  digits
+	ear    ear
 	header rtp.Header // reused, so that a packet allocates nothing
 
 	budget      int64 // second of the caps
@@ -105,6 +106,9 @@ func (in *inbound) receive(b []byte, from netip.AddrPort, now, started int64, ou
 	case isAudio:
 		p.law = Codec(h.PayloadType)
 		in.level.hear(payload, p.law, now, out)
+		if in.remote.DTMF == 0 {
+			in.ear.hear(payload, p.law, out)
+		}
 	case isDigit:
 		in.digit.hear(payload, h.Timestamp, out)
 	}
@@ -192,7 +196,7 @@ func (in *inbound) newSource() {
 	bursts := in.seq.bursts
 	in.seq = sequence{bursts: bursts}
 	in.stamp = spoken{}
-	in.digit = digits{}
+	in.digit, in.ear = digits{}, ear{}
 	in.hasJumped = false
 }
 

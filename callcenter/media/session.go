@@ -485,8 +485,13 @@ func (s *Session) speak(now int64, frame *[maxPacket]byte) {
 		o.filling = true
 		o.stamp(&h, uint8(to.codec), frameBytes, now)
 	}
-	if (len(body) > 0 || extra > 0) && to.on {
-		o.count(max(extra, frameBytes))
+	switch {
+	case !to.on: // the party put us on hold: what is played goes on unheard
+		body, extra = nil, 0
+	case len(body) > 0:
+		o.count(frameBytes)
+	case extra > 0:
+		o.count(extra)
 	}
 	o.mu.Unlock()
 	if over {
@@ -504,9 +509,6 @@ func (s *Session) speak(now int64, frame *[maxPacket]byte) {
 			frame[head+extra] = to.codec.Silence()
 			extra++
 		}
-	}
-	if !to.on {
-		return
 	}
 	if _, err := h.MarshalTo(frame[:head]); err != nil {
 		return
