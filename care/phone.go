@@ -41,8 +41,10 @@ func ParsePhone(raw, areaCode string) (Phone, error) {
 	}
 	s := fold(raw)
 	var ext string
-	if m := extension.FindStringSubmatch(s); m != nil {
-		s, ext = m[1], m[2]
+	if strings.ContainsAny(s, "转轉分xXtT#") {
+		if m := extension.FindStringSubmatch(s); m != nil {
+			s, ext = m[1], m[2]
+		}
 	}
 	s = strings.Map(dropSeparator, s)
 	country := false

@@ -3,6 +3,8 @@ package care
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -232,23 +234,13 @@ func (r *Registry) withKeys(row ElderRow) (*ElderRow, error) {
 
 // row seals a record and works out its keys.
 func (r *Registry) row(e Elder, digest string) (ElderRow, error) {
-	row := ElderRow{Digest: digest, Idents: make([]string, 0, 2)}
+	row := ElderRow{Digest: digest}
+	var err error
+	if row.Idents, err = r.idents(e); err != nil {
+		return row, err
+	}
 	if r.vault != nil {
 		row.Sealed = r.vault.seal(e)
-		if e.IDNumber != "" {
-			row.Idents = append(row.Idents, r.idIdent(e.IDNumber))
-		}
-	} else if e.IDNumber != "" || e.KeySafe != "" || e.DoorCode != "" {
-		return row, errNoKey
-	}
-	if e.ExternalKey != "" {
-		row.Idents = append(row.Idents, keyIdent(e.Source, e.ExternalKey))
-	}
-	if e.CardNo != "" {
-		row.Idents = append(row.Idents, "card:"+e.CardNo)
-	}
-	if len(row.Idents) == 0 {
-		row.Idents = append(row.Idents, personIdent(e))
 	}
 	for _, p := range e.Phones {
 		row.Phones = append(row.Phones, PhoneRow{Reversed: reversed(p), ElderID: e.ID})
@@ -262,6 +254,38 @@ func (r *Registry) row(e Elder, digest string) (ElderRow, error) {
 	e.Devices = nil
 	row.Elder = e
 	return row, nil
+}
+
+// idents are the unique keys of a record; every record has one.
+func (r *Registry) idents(e Elder) ([]string, error) {
+	all := make([]string, 0, 2)
+	if r.vault == nil && (e.IDNumber != "" || e.KeySafe != "" || e.DoorCode != "" || e.Communication.DuressWord != "") {
+		return nil, errNoKey
+	}
+	if e.ExternalKey != "" {
+		all = append(all, keyIdent(e.Source, e.ExternalKey))
+	}
+	if e.IDNumber != "" {
+		all = append(all, r.idIdent(e.IDNumber))
+	}
+	if e.CardNo != "" {
+		all = append(all, "card:"+e.CardNo)
+	}
+	if len(all) == 0 {
+		all = append(all, personIdent(e))
+	}
+	return all, nil
+}
+
+// digest tells whether a source's row has changed; it is keyed, for the row holds
+// the ID number.
+func (r *Registry) digest(cells []string) string {
+	text := strings.Join(cells, "\x1f")
+	if r.vault == nil {
+		sum := sha256.Sum256([]byte(text))
+		return base64.RawURLEncoding.EncodeToString(sum[:18])
+	}
+	return r.vault.lookup("row", text)
 }
 
 // Unique keys of elders: who has one cannot be entered twice.

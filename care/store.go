@@ -25,8 +25,9 @@ type Store interface {
 	FindPersons(ctx context.Context, persons []Person) (map[Person][]ElderID, error)
 	CountElders(ctx context.Context) (int64, error)
 	// LoadElders adds new elders in bulk, in small commits of low priority; of two
-	// rows with one unique key the first stays. It returns how many were added.
-	LoadElders(ctx context.Context, rows []ElderRow, note event.Event) (int, error)
+	// rows with one unique key the first stays. It returns the ids of those that
+	// were not added. Each commit tells a fact like note, with the next Seq.
+	LoadElders(ctx context.Context, rows []ElderRow, note *event.Event) (refused []ElderID, err error)
 
 	Device(ctx context.Context, id DeviceID) (Device, error)
 	DeviceByExternal(ctx context.Context, protocol, externalID string) (Device, error)

@@ -44,7 +44,7 @@ const maxName = 50
 // included), letters, spaces and middle dots. The several dots become one.
 func NormalizeName(raw string) (string, error) {
 	var b strings.Builder
-	space := false
+	space, last := false, ' '
 	for _, r := range fold(strings.ToValidUTF8(raw, "\uFFFD")) {
 		switch {
 		case unicode.IsSpace(r):
@@ -61,10 +61,10 @@ func NormalizeName(raw string) (string, error) {
 		case !unicode.Is(unicode.Han, r) && !unicode.IsLetter(r) && !unicode.Is(unicode.Mn, r):
 			return "", Invalid("name", "the character %q cannot be in a name", r)
 		}
-		if space && r != '·' {
+		if space && r != '·' && last != '·' {
 			b.WriteByte(' ')
 		}
-		space = false
+		space, last = false, r
 		b.WriteRune(r)
 	}
 	name := strings.Trim(b.String(), "· ")

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,8 +25,7 @@ var groups = []int{100, 10, 1}
 
 // insert adds rows with statements of many rows each. Insert is the text up to
 // VALUES, tail what follows.
-func insert[T any](tx *Tx, into string, width int, tail string, rows []T, args func(T) []any) (int64, error) {
-	var added int64
+func insert[T any](tx *Tx, into string, width int, tail string, rows []T, args func(T) []any) (added int64, err error) {
 	for _, size := range groups {
 		var query string
 		for len(rows) >= size {
@@ -67,35 +67,40 @@ const keep = " ON CONFLICT DO NOTHING"
 // kind in its own order: sorted keys touch few pages, so a commit stays small
 // however large the registry is. A key without its record is found by nobody; when
 // a load is cut off, the next one takes up the ids that the keys reserve.
-func (g *Registry) LoadElders(ctx context.Context, rows []care.ElderRow, note event.Event) (int, error) {
-	if err := g.loadKeys(ctx, rows); err != nil {
-		return 0, fmt.Errorf("load keys of elders: %w", err)
+func (g *Registry) LoadElders(ctx context.Context, rows []care.ElderRow, note *event.Event) ([]care.ElderID, error) {
+	if err := g.LoadKeys(ctx, rows); err != nil {
+		return nil, fmt.Errorf("load keys of elders: %w", err)
 	}
-	added := 0
+	var refused []care.ElderID
 	for chunk := range slices.Chunk(rows, loadRows) {
-		n := 0
+		docs := make([]string, len(chunk)) // made here: the writer's time is everybody's
+		for i, r := range chunk {
+			docs[i] = document(r.Elder)
+		}
+		fact := *note
+		var out []care.ElderID
+		doubted := false
 		err := g.s.Write(ctx, Normal, func(tx *Tx) error {
 			var err error
-			if n, err = g.loadChunk(tx, chunk); err != nil || n == 0 {
+			if out, err = g.loadChunk(tx, chunk, docs, doubted); err != nil || len(out) == len(chunk) {
+				doubted = errors.Is(err, errThere)
 				return err
 			}
-			fact := note
 			fact.ID, fact.Seq = care.NewID[string](), note.Seq+1
-			fact.Body = event.Body(map[string]any{"elders": n, "first": chunk[0].Elder.ID, "last": chunk[len(chunk)-1].Elder.ID})
+			fact.Body = event.Body(map[string]any{"elders": len(chunk) - len(out), "first": chunk[0].Elder.ID, "last": chunk[len(chunk)-1].Elder.ID})
 			return tx.Append(fact)
 		})
 		if err != nil {
-			return added, fmt.Errorf("load elders: %w", err)
+			return refused, fmt.Errorf("load elders: %w", err)
 		}
-		if n > 0 {
-			note.Seq++
-		}
-		added += n
+		note.Seq = max(note.Seq, fact.Seq)
+		refused = append(refused, out...)
 	}
-	return added, nil
+	return refused, nil
 }
 
-func (g *Registry) loadKeys(ctx context.Context, rows []care.ElderRow) error {
+// LoadKeys is the first half of LoadElders: it reserves the ids of the rows.
+func (g *Registry) LoadKeys(ctx context.Context, rows []care.ElderRow) error {
 	var idents []identRow
 	var phones []care.PhoneRow
 	var tokens []tokenRow
@@ -153,9 +158,14 @@ type identRow struct{ ident, id string }
 
 type tokenRow struct{ token, name string }
 
-// loadChunk adds the records whose keys are still theirs.
-func (g *Registry) loadChunk(tx *Tx, rows []care.ElderRow) (int, error) {
-	owner := map[string]string{}
+// errThere says that some of the records are there already: another import took up
+// the same reserved ids. The change runs again and looks which.
+var errThere = fmt.Errorf("records are there already: %w", event.ErrConflict)
+
+// loadChunk adds the records whose keys are still theirs and tells the others.
+// Doubted, it looks first which records are there.
+func (g *Registry) loadChunk(tx *Tx, rows []care.ElderRow, docs []string, doubted bool) (refused []care.ElderID, err error) {
+	owner, there := map[string]string{}, map[string]bool{}
 	var wanted []string
 	for _, r := range rows {
 		wanted = append(wanted, r.Idents...)
@@ -164,7 +174,7 @@ func (g *Registry) loadChunk(tx *Tx, rows []care.ElderRow) (int, error) {
 	if g.s.opts.Engine == Postgres {
 		query += " FOR UPDATE" // SQLite has one writer anyway
 	}
-	err := lists(tx.ctx, tx.raw, query, wanted, func(s string) []any { return []any{s} },
+	err = lists(tx.ctx, tx.raw, query, wanted, func(s string) []any { return []any{s} },
 		func(scan func(...any) error) error {
 			var ident, id string
 			err := scan(&ident, &id)
@@ -172,19 +182,37 @@ func (g *Registry) loadChunk(tx *Tx, rows []care.ElderRow) (int, error) {
 			return err
 		})
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	mine := make([]care.ElderRow, 0, len(rows))
-	for _, r := range rows {
-		if !slices.ContainsFunc(r.Idents, func(s string) bool { return owner[s] != string(r.Elder.ID) }) {
-			mine = append(mine, r)
+	if doubted {
+		err := lists(tx.ctx, tx.raw, "SELECT id FROM elder WHERE id IN (%s)", rows, func(r care.ElderRow) []any { return []any{string(r.Elder.ID)} },
+			func(scan func(...any) error) error {
+				var id string
+				err := scan(&id)
+				there[id] = true
+				return err
+			})
+		if err != nil {
+			return nil, err
 		}
 	}
-	n, err := insert(tx, "INSERT INTO elder (id, status, area_code, updated_us, version, digest, sealed, doc)", 8, keep, mine, func(r care.ElderRow) []any {
+	mine := make([]int, 0, len(rows))
+	for i, r := range rows {
+		if there[string(r.Elder.ID)] || slices.ContainsFunc(r.Idents, func(s string) bool { return owner[s] != string(r.Elder.ID) }) {
+			refused = append(refused, r.Elder.ID)
+		} else {
+			mine = append(mine, i)
+		}
+	}
+	n, err := insert(tx, "INSERT INTO elder (id, status, area_code, updated_us, version, digest, sealed, doc)", 8, keep, mine, func(i int) []any {
+		r := rows[i]
 		e := r.Elder
-		return []any{string(e.ID), e.Status, string(e.AreaCode), us(e.UpdatedAt), e.Version, r.Digest, r.Sealed, document(e)}
+		return []any{string(e.ID), e.Status, string(e.AreaCode), us(e.UpdatedAt), e.Version, r.Digest, r.Sealed, docs[i]}
 	})
-	return int(n), err
+	if err == nil && n != int64(len(mine)) {
+		err = errThere
+	}
+	return refused, err
 }
 
 // TouchDevices implements care.Store.

@@ -26,6 +26,8 @@ type cli struct {
 	Config string `help:"Configuration file; without it the defaults and ANLING_ variables hold." env:"ANLING_CONFIG" type:"path"`
 
 	Serve   serveCmd   `cmd:"" help:"Run the server."`
+	Import  importCmd  `cmd:"" help:"Load a list of elders, devices, providers or responders."`
+	Device  deviceCmd  `cmd:"" help:"Enter and list devices."`
 	Cfg     configCmd  `cmd:"" name:"config" help:"Look at the configuration."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database to this program's schema and list its steps."`
 	Backup  backupCmd  `cmd:"" help:"Write a verified copy of the database."`

@@ -1,13 +1,19 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"golang.org/x/text/encoding/simplifiedchinese"
+
 	"anling/care"
+	"anling/care/district"
 	"anling/event"
 	"anling/geo"
 	"anling/store"
@@ -295,5 +301,272 @@ func RegistryConcurrent(t *testing.T, s *store.Store) {
 	n, err := store.NewRegistry(s).CountElders(t.Context())
 	if err != nil || n != 1 || saved != 1 {
 		t.Errorf("%d records, %d saves, %v", n, saved, err)
+	}
+}
+
+// list imports a CSV text and returns the report and the file of rejects.
+func list(t *testing.T, r *care.Registry, kind, text string) (care.Report, string) {
+	t.Helper()
+	var rejects strings.Builder
+	report, err := r.Import(t.Context(), kind, strings.NewReader(text), care.ImportOptions{Rejects: &rejects})
+	if err != nil {
+		t.Fatalf("import: %v", err)
+	}
+	return report, rejects.String()
+}
+
+func counts(t *testing.T, what string, r care.Report, added, changed, unchanged, rejected int) {
+	t.Helper()
+	if r.Added != added || r.Changed != changed || r.Unchanged != unchanged || r.Rejected != rejected || r.Rows != added+changed+unchanged+rejected {
+		t.Errorf("%s: %d rows, %d added, %d changed, %d unchanged, %d rejected %v; want %d, %d, %d, %d", what, r.Rows, r.Added, r.Changed, r.Unchanged, r.Rejected, r.Problems,
+			added, changed, unchanged, rejected)
+	}
+}
+
+const elderList = `编号,姓名,性别,出生日期,身份证号,区划代码,地址,电话,标签,联系人1,联系人1关系,联系人1电话,钥匙保管人
+A1,王秀英,女,,990001195008150029,990100001001,"安宁路 3 号
+后院",63824111,独居；低保,王小明,儿子,13900139000,王小明;赵邻居:13900139001
+A2,𠮷田·阿里,男,,99000119300301001X,990100001001,路,,,,,,
+,李强,男,1938/11/1,,990100001001,路,13800138000,,,,,
+A4,赵丽,女,,110105194912310021,990100001001,路,,,,,,
+A1,王二,女,,,990100001001,路,,,,,,
+A6,孙七,女,1940年,,990100001001,路,12345678901234,,,,,
+A7,周八,女,1940,,990100001001,路
+,吴九,女,,,990100001001,路,,,,,,
+`
+
+// RegistryImport is the suite of the imports.
+func RegistryImport(t *testing.T, s *store.Store) {
+	r := NewRegistry(s)
+	report, rejects := list(t, r, care.ImportElders, elderList)
+	counts(t, "the first time", report, 3, 0, 0, 5)
+	for i, want := range []struct {
+		line           int
+		column, reason string
+	}{{6, "身份证号", "check character"}, {7, "编号", "as in line 2"}, {8, "电话", "not a telephone number"}, {9, "", "has 7 columns"}, {10, "", "needs an ID number"}} {
+		if i < len(report.Problems) {
+			if p := report.Problems[i]; p.Line != want.line || p.Column != want.column || !strings.Contains(p.Reason, want.reason) {
+				t.Errorf("problem %d is %v, want %v", i, p, want)
+			}
+		}
+	}
+	if !strings.HasPrefix(rejects, "\uFEFF编号,姓名") || strings.Count(rejects, "\n") != 6 || !strings.Contains(rejects, "A4,赵丽,女,,110105194912310021,990100001001,路,,,,,,,6,身份证号,") {
+		t.Errorf("the file of rejects is\n%s", rejects)
+	}
+	wang := search(t, r, "王秀英")
+	if len(wang) != 1 {
+		t.Fatalf("王秀英 finds %v", wang)
+	}
+	e, err := r.Elder(t.Context(), wang[0].ID)
+	if err != nil || e.Address != "安宁路 3 号\n后院" || e.BirthDate != "1950-08-15" || len(e.Tags) != 2 || len(e.Contacts) != 2 || !e.Contacts[0].KeyHolder ||
+		e.Contacts[1].Name != "赵邻居" || e.Contacts[1].Phones[0] != "+8613900139001" || e.IDNumber != "990001195008150029" {
+		t.Errorf("the imported elder is %+v, %v", e, err)
+	}
+
+	t.Run("again, nothing changes", func(t *testing.T) {
+		report, _ := list(t, r, care.ImportElders, elderList)
+		counts(t, "again", report, 0, 0, 3, 5)
+	})
+	t.Run("the corrected rejects are imported", func(t *testing.T) {
+		fixed := strings.Replace(rejects, "110105194912310021", "11010519491231002X", 1)
+		report, again := list(t, r, care.ImportElders, fixed)
+		if report.Added != 2 || report.Rejected != 3 || len(report.Ignored) != 0 || !strings.Contains(report.Problems[0].Reason, "another name") {
+			t.Errorf("the corrected file gives %+v", report)
+		}
+		if head, _, _ := strings.Cut(again, "\n"); strings.Count(head, "reason") != 1 {
+			t.Errorf("its rejects begin with %s", head)
+		}
+	})
+	t.Run("GB18030, with a character beyond the BMP", func(t *testing.T) {
+		text, err := simplifiedchinese.GB18030.NewEncoder().String(elderList)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, _ := list(t, r, care.ImportElders, text)
+		counts(t, "GB18030", report, 0, 0, 3, 5)
+		if report.Encoding != care.EncodingGB18030 {
+			t.Errorf("read as %s", report.Encoding)
+		}
+		if hits := search(t, r, "𠮷田"); len(hits) != 1 {
+			t.Errorf("𠮷田 finds %v", hits)
+		}
+	})
+	t.Run("a changed row changes what it says, and an edit by hand stays", func(t *testing.T) {
+		e.EntryNote = "院内有狗"
+		if _, err := r.SaveElder(t.Context(), e, "user:u1"); err != nil {
+			t.Fatal(err)
+		}
+		report, _ := list(t, r, care.ImportElders, elderList)
+		counts(t, "after an edit", report, 0, 0, 3, 5)
+		report, _ = list(t, r, care.ImportElders, "编号,姓名,电话,联系人1,联系人1电话\nA1,王秀英,63824222,王小红,13900139002\n")
+		counts(t, "a changed row", report, 0, 1, 0, 0)
+		got, err := r.Elder(t.Context(), e.ID)
+		if err != nil || got.EntryNote != "院内有狗" || !slices.Equal(got.Phones, []string{"+8687163824222"}) || len(got.Contacts) != 3 || got.Contacts[0].Name != "王小红" ||
+			got.Contacts[1].ID != e.Contacts[0].ID || got.IDNumber != e.IDNumber || len(got.Tags) != 2 {
+			t.Errorf("after the change %+v, %v", got, err)
+		}
+		if hits := search(t, r, "63824111"); len(hits) != 0 {
+			t.Errorf("the former number finds %v", hits)
+		}
+	})
+	t.Run("the same person from another list", func(t *testing.T) {
+		report, _ := list(t, r, care.ImportElders, "姓名,身份证号,能力等级\n王秀英,990001195008150029,轻度\n")
+		counts(t, "by ID number", report, 0, 1, 0, 0)
+		report, _ = list(t, r, care.ImportElders, "姓名,出生日期,区划代码,身份证号\n李强,1938-11-01,990100001001,990001193811010034\n")
+		counts(t, "by name, birth and area; now with an ID number", report, 0, 1, 0, 0)
+		if hits := search(t, r, "990001193811010034"); len(hits) != 1 || hits[0].Name != "李强" || len(search(t, r, "李强")) != 1 {
+			t.Errorf("李强 is %v", hits)
+		}
+		report, _ = list(t, r, care.ImportElders, "编号,姓名,身份证号\nA2,王秀英,990001195008150029\n")
+		counts(t, "the key of one and the ID number of another", report, 0, 0, 0, 1)
+	})
+	t.Run("files that are none", func(t *testing.T) {
+		for name, c := range map[string]struct{ text, want string }{
+			"empty": {"", "is empty"}, "no name": {"编号,性别\n1,男\n", "no column name"}, "a workbook": {"PK\x03\x04....", "workbook"}, "UTF-16": {"\xff\xfea\x00", "UTF-16"},
+			"twice": {"姓名,name\n", "both mean name"}, "a quote that is never closed": {"姓名,地址\n王一,\"" + strings.Repeat("长", 400_000), "longer than"},
+		} {
+			if report, err := r.Import(t.Context(), care.ImportElders, strings.NewReader(c.text), care.ImportOptions{}); !errors.Is(err, care.ErrInvalid) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: %+v, %v", name, report, err)
+			}
+		}
+		report, _ := list(t, r, care.ImportElders, "姓名\n")
+		counts(t, "a header alone", report, 0, 0, 0, 0)
+		if _, err := r.Import(t.Context(), "cats", strings.NewReader("a"), care.ImportOptions{}); !errors.Is(err, care.ErrInvalid) {
+			t.Errorf("an unknown kind gives %v", err)
+		}
+	})
+	t.Run("devices, providers, responders", func(t *testing.T) { importRecords(t, r) })
+}
+
+func importRecords(t *testing.T, r *care.Registry) {
+	devices := "protocol,external_id,sim_number,kind,elder_key,elder_id_number\ngt06,868120145233604,1064812345678,pendant,A1,\nwatch,9200000001,,手表,,99000119300301001X\n" +
+		"gt06,1,,,A99,\ngt06,868120145233604,,,,\ngt06,,,,,\n"
+	report, _ := list(t, r, care.ImportDevices, devices)
+	counts(t, "devices", report, 2, 0, 0, 3)
+	report, _ = list(t, r, care.ImportDevices, devices)
+	counts(t, "devices again", report, 0, 0, 2, 3)
+	d, err := r.DeviceByExternal(t.Context(), "watch", "9200000001")
+	if err != nil || d.Kind != "watch" || d.ElderID == "" {
+		t.Errorf("the watch is %+v, %v", d, err)
+	}
+	providers := "编号,名称,统一社会信用代码,类别\nP1,安心护理,91350100M000100Y43,护理\nP2,坏的,91350100M000100Y44,护理\n"
+	report, _ = list(t, r, care.ImportProviders, providers)
+	counts(t, "providers", report, 1, 0, 0, 1)
+	responders := "编号,姓名,类别,服务商编号,电话,技能,证书,在岗,纬度,经度\nR1,周救助,救助,P1,13700137000,急救;搬抬,急救员证:123:2027-6-30,在岗,25.04,102.72\nR2,吴无,救助,P9,13700137001,,,,,\n"
+	report, _ = list(t, r, care.ImportResponders, responders)
+	counts(t, "responders", report, 1, 0, 0, 1)
+	all, err := r.Responders(t.Context())
+	if err != nil || len(all) != 1 || !slices.Equal(all[0].Skills, []string{"first_aid", "lift_two"}) || all[0].Certificates[0].Until != "2027-06-30" || all[0].Duty != "on" || all[0].ProviderID == "" {
+		t.Fatalf("responders %+v, %v", all, err)
+	}
+	if err := r.SetDuty(t.Context(), all[0].ID, "off", "x"); err != nil {
+		t.Fatal(err)
+	}
+	report, _ = list(t, r, care.ImportResponders, responders)
+	counts(t, "responders again: who went off duty stays off", report, 0, 0, 1, 1)
+}
+
+// RegistryCutOff: an import that ends between the keys and the records is finished
+// by the next one, and nobody is there twice.
+func RegistryCutOff(t *testing.T, s *store.Store) {
+	r := NewRegistry(s)
+	d := district.New(district.Options{Seed: 3, Elders: 700})
+	var text strings.Builder
+	if err := d.WriteElders(&text); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	keep := &cutOff{Registry: store.NewRegistry(s), cut: cancel}
+	first := care.NewRegistry(care.RegistryOptions{Store: keep, IDKey: idKey, PhoneAreaCode: "0871", Demo: true})
+	if _, err := first.Import(ctx, care.ImportElders, strings.NewReader(text.String()), care.ImportOptions{}); err == nil {
+		t.Fatal("the import was not cut off")
+	}
+	n, err := store.NewRegistry(s).CountElders(t.Context())
+	if err != nil || n != 0 {
+		t.Fatalf("%d elders after the cut, %v", n, err)
+	}
+	if hits := search(t, r, "E0000001"); len(hits) != 0 {
+		t.Errorf("a key without its record finds %v", hits)
+	}
+	report, _ := list(t, r, care.ImportElders, text.String())
+	counts(t, "the next import", report, 700, 0, 0, 0)
+	report, _ = list(t, r, care.ImportElders, text.String())
+	counts(t, "once more", report, 0, 0, 700, 0)
+	for _, i := range []int{0, 1, 599, 699} {
+		want := d.Elder(i)
+		if hits := search(t, r, want.IDNumber); len(hits) != 1 || hits[0].Name != want.Name {
+			t.Errorf("elder %d is found as %v", i, hits)
+		}
+	}
+}
+
+// cutOff writes the keys of a load and then ends it.
+type cutOff struct {
+	*store.Registry
+	cut func()
+}
+
+// LoadElders stands for a crash: the records of the rows never come, their keys do.
+func (c *cutOff) LoadElders(ctx context.Context, rows []care.ElderRow, note *event.Event) ([]care.ElderID, error) {
+	err := c.Registry.LoadKeys(ctx, rows)
+	c.cut()
+	return nil, errors.Join(err, ctx.Err())
+}
+
+// RegistryTwoImports: two servers import the same list at once; nobody is there twice.
+func RegistryTwoImports(t *testing.T, s *store.Store) {
+	d := district.New(district.Options{Seed: 4, Elders: 700})
+	var text strings.Builder
+	if err := d.WriteElders(&text); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	var added, refused atomic.Int64
+	for range 2 {
+		r := NewRegistry(s) // of its own, as another process has
+		wg.Go(func() {
+			report, err := r.Import(t.Context(), care.ImportElders, strings.NewReader(text.String()), care.ImportOptions{})
+			if err != nil {
+				t.Error(err)
+			}
+			added.Add(int64(report.Added))
+			refused.Add(int64(report.Rejected))
+		})
+	}
+	wg.Wait()
+	n, err := store.NewRegistry(s).CountElders(t.Context())
+	if err != nil || n != 700 || added.Load() != 700 {
+		t.Errorf("%d elders, %d added, %d refused, %v", n, added.Load(), refused.Load(), err)
+	}
+	report, _ := list(t, NewRegistry(s), care.ImportElders, text.String())
+	counts(t, "afterwards", report, 0, 0, 700, 0)
+}
+
+// RegistryDistrict: the demo district goes in whole, and again changes nothing.
+func RegistryDistrict(t *testing.T, s *store.Store) {
+	r := NewRegistry(s)
+	d := district.New(district.Demo(1))
+	for range 2 {
+		if err := d.Fill(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, err := store.NewRegistry(s).CountElders(t.Context())
+	if err != nil || n != 300 {
+		t.Errorf("%d elders, %v", n, err)
+	}
+	responders, err := r.Responders(t.Context())
+	if err != nil || len(responders) != 40 {
+		t.Errorf("%d responders, %v", len(responders), err)
+	}
+	areas, err := r.Areas(t.Context())
+	if err != nil || len(areas) != 1+8+48 {
+		t.Errorf("%d areas, %v", len(areas), err)
+	}
+	for v := range d.Devices() {
+		got, err := r.DeviceByExternal(t.Context(), v.Protocol, v.ExternalID)
+		if err != nil || got.ElderID == "" {
+			t.Fatalf("device %s: %+v, %v", v.ExternalID, got, err)
+		}
 	}
 }
