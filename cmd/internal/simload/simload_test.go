@@ -2,10 +2,7 @@ package simload
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,13 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"anling/care"
 	"anling/cmd/internal/simclient"
 	"anling/cmd/internal/simdevice"
 	"anling/cmd/internal/simfake"
 	"anling/cmd/internal/simphone"
-	"anling/sos"
-	"anling/sos/gt06"
 )
 
 func TestHistogramIsThreePercentExact(t *testing.T) {
@@ -55,44 +49,6 @@ func TestHistogramIsThreePercentExact(t *testing.T) {
 	}
 }
 
-// center is the server's door with a store in memory that tells the fake console.
-type center struct {
-	*simfake.Server
-	mu     sync.Mutex
-	seen   map[string]string // source event to incident
-	lose   func(n int) bool  // acknowledges the n-th alarm, and stores nothing
-	double func(n int) bool
-}
-
-func (c *center) Receive(_ context.Context, a care.Alarm) (care.Opened, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, repeat := c.seen[a.SourceEventID]; repeat {
-		return care.Opened{Repeat: true}, nil
-	}
-	n := len(c.seen)
-	incident := fmt.Sprintf("i%d", n)
-	c.seen[a.SourceEventID] = incident
-	if c.lose != nil && c.lose(n) {
-		return care.Opened{}, nil
-	}
-	listed := simclient.Alarm{ID: fmt.Sprint(n), DeviceID: "d-" + a.ClaimedID, Protocol: a.Protocol, DeviceTime: a.DeviceTime, SourceEventID: a.SourceEventID, IncidentID: incident}
-	c.With(func() {
-		c.Incident.ID = incident
-		c.Alarms = append(c.Alarms, listed)
-		if c.double != nil && c.double(n) {
-			c.Alarms = append(c.Alarms, listed)
-		}
-	})
-	c.Say("dispatch.incident.opened", "incident", incident, nil)
-	c.Say("sos.alarm.received", "alarm", listed.ID, map[string]any{"device_id": listed.DeviceID, "device_time": a.DeviceTime})
-	c.Say("dispatch.offer.sent", "offer", "o", nil)
-	return care.Opened{IncidentID: care.IncidentID(incident)}, nil
-}
-
-func (c *center) Seen(sos.Sign)                            {}
-func (c *center) Keep(context.Context, sos.RawFrame) error { return nil }
-
 func limit(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	t.Cleanup(cancel)
@@ -100,27 +56,13 @@ func limit(t *testing.T) context.Context {
 }
 
 // open starts a center with a door for GT06, and signs in at it.
-func open(t *testing.T, devices int) (*center, string, []simdevice.Identity, *simclient.Client) {
+func open(t *testing.T, devices int) (*simfake.Center, string, []simdevice.Identity, *simclient.Client) {
 	t.Helper()
-	c := &center{Server: simfake.New(t), seen: map[string]string{}}
+	c := simfake.NewCenter(t, devices)
 	var ids []simdevice.Identity
-	for i := range devices {
-		id := fmt.Sprintf("8600000000%05d", i)
-		ids = append(ids, simdevice.Identity{Protocol: simdevice.GT06, ID: id})
-		c.Devices = append(c.Devices, simclient.Device{ID: "d-" + id, Protocol: simdevice.GT06, ExternalID: id})
+	for _, d := range c.Devices {
+		ids = append(ids, simdevice.Identity{Protocol: d.Protocol, ID: d.ExternalID})
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	l, err := sos.Listen(ctx, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := gt06.NewServer(gt06.ServerOptions{Receiver: c}).Serve(ctx, l); err != nil && !errors.Is(err, net.ErrClosed) {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() { stop(); running.Wait() })
 	client, err := simclient.New(c.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +71,7 @@ func open(t *testing.T, devices int) (*center, string, []simdevice.Identity, *si
 	if err := client.Login(limit(t), "operator1", simfake.Password); err != nil {
 		t.Fatal(err)
 	}
-	return c, l.Addr().String(), ids, client
+	return c, c.GT06, ids, client
 }
 
 func TestLoadOfAlarmsIsSeenOnTheScreenAndInTheLedger(t *testing.T) {
@@ -143,7 +85,7 @@ func TestLoadOfAlarmsIsSeenOnTheScreenAndInTheLedger(t *testing.T) {
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			c, addr, ids, client := open(t, 20)
-			c.lose, c.double = x.lose, x.double
+			c.Lose, c.Double = x.lose, x.double
 			path := filepath.Join(t.TempDir(), "ledger")
 			ledger, err := simdevice.OpenLedger(path)
 			if err != nil {
@@ -247,12 +189,12 @@ func TestLoadOfCalls(t *testing.T) {
 	})
 	defer running.Wait()
 	defer cancel()
-	load := Calls{Server: hotline.Addr().String(), Hotline: "12349", Numbers: []string{"13800000001"}, Rate: 20, For: 500 * time.Millisecond, Talk: 300 * time.Millisecond}
+	load := Calls{Server: hotline.Addr().String(), Hotline: "12349", Numbers: []string{"13800000001"}, Rate: 20, For: 500 * time.Millisecond, Talk: 300 * time.Millisecond, Patience: 10 * time.Second}
 	r, err := load.Run(limit(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Placed != 10 || r.Answered != 10 || r.Greeted != 10 || len(r.Failed) > 0 || r.Lost > 0 || r.Packets < 50 || r.Setup.Count() != 10 {
+	if r.Placed != 10 || r.Answered != 10 || r.Greeted != 10 || len(r.Failed) > 0 || r.Lost > 0 || r.Packets < 10 || r.Setup.Count() != 10 {
 		t.Errorf("%+v", r)
 	}
 	hotline.SetAnswer(simphone.Answer{Code: 486})

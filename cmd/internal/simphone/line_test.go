@@ -41,21 +41,10 @@ func office(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Its own port is chosen by the kernel, so one of a closed phone is asked for.
-	probe, err := simphone.New(simphone.Options{Server: "127.0.0.1:9"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	listen := probe.Addr().String()
-	gone, cancel := context.WithCancel(context.Background())
-	cancel()
-	if err := probe.Run(gone); err != nil {
-		t.Fatal(err)
-	}
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	var s *sip.Server
-	s, err = sip.New(sip.Options{Listen: listen, Media: engine, Accounts: secrets{"op1": "secret"},
+	s, err = sip.New(sip.Options{Listen: "127.0.0.1:0", Media: engine, Accounts: secrets{"op1": "secret"},
 		Trunks:   []sip.Trunk{{Name: "carrier", Peers: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}},
 		OnInvite: func(l leg.Leg) { running.Go(func() { join(ctx, s, l) }) }})
 	if err != nil {
@@ -69,7 +58,7 @@ func office(t *testing.T) string {
 		}
 	})
 	t.Cleanup(func() { stop(); running.Wait() })
-	return listen
+	return s.Addr().String()
 }
 
 // join answers a caller, rings the telephone and joins the two until one leaves.
