@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -48,8 +49,13 @@ type digestServer struct {
 	now      func() time.Time
 
 	mu         sync.Mutex
-	young, old map[string]*counts // guarded by mu; nonce -> counts seen
+	young, old map[string]*counts       // guarded by mu; nonce -> counts seen
+	asked      map[netip.AddrPort]int64 // guarded by mu; challenged and not heard of since, unix seconds
 }
+
+// Telephones whose SIP stack gives up at the sight of an algorithm that it does
+// not know, instead of taking the next challenge (RFC 8760 2.4): libre before 2.0.
+var md5Agents = []string{"baresip v0.", "baresip v1."}
 
 // counts remembers which nonce counts were used: the highest, and a bit for each
 // of the 64 below.
@@ -59,7 +65,7 @@ type counts struct {
 }
 
 func newDigestServer(realm string, a Accounts, now func() time.Time) *digestServer {
-	d := &digestServer{realm: realm, accounts: a, now: now, young: map[string]*counts{}}
+	d := &digestServer{realm: realm, accounts: a, now: now, young: map[string]*counts{}, asked: map[netip.AddrPort]int64{}}
 	rand.Read(d.key[:])
 	return d
 }
@@ -184,11 +190,18 @@ func (d *digestServer) use(nonce string, nc uint32) bool {
 	}
 }
 
-// challenges are one header for each algorithm, the strongest first.
-func (d *digestServer) challenges(stale bool) []sip.Header {
+// challenges are one header for each algorithm, the strongest first. A telephone
+// that cannot read that gets MD5 alone: one of those known for it, or one that
+// asks again without an answer to the last challenge. It is never the account that
+// decides: it would be told apart.
+func (d *digestServer) challenges(req *sip.Request, stale bool) []sip.Header {
 	nonce := d.nonce()
+	algorithms := []string{algSHA256, algMD5}
+	if d.needsMD5(req) {
+		algorithms = algorithms[1:]
+	}
 	hs := make([]sip.Header, 0, 2)
-	for _, alg := range []string{algSHA256, algMD5} {
+	for _, alg := range algorithms {
 		v := fmt.Sprintf(`Digest realm="%s", nonce="%s", algorithm=%s, qop="auth"`, d.realm, nonce, alg)
 		if stale {
 			v += ", stale=true"
@@ -196,6 +209,38 @@ func (d *digestServer) challenges(stale bool) []sip.Header {
 		hs = append(hs, header("WWW-Authenticate", v))
 	}
 	return hs
+}
+
+const askedKept = 4096 // places that were challenged and did not answer yet
+
+func (d *digestServer) needsMD5(req *sip.Request) bool {
+	if h := req.GetHeader("User-Agent"); h != nil {
+		for _, a := range md5Agents {
+			if strings.HasPrefix(h.Value(), a) {
+				return true
+			}
+		}
+	}
+	src, now := parseAddrPort(req.Source()), d.now().Unix()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if req.GetHeader("Authorization") != nil {
+		delete(d.asked, src)
+		return false
+	}
+	at, again := d.asked[src]
+	if len(d.asked) >= askedKept {
+		clear(d.asked)
+	}
+	d.asked[src] = now
+	return again && now-at >= 5 && now-at < 600
+}
+
+// answered forgets that a place was challenged.
+func (d *digestServer) answered(src netip.AddrPort) {
+	d.mu.Lock()
+	delete(d.asked, src)
+	d.mu.Unlock()
 }
 
 func hashOf(alg string) hash.Hash {

@@ -3,6 +3,8 @@ package sip
 import (
 	"net"
 	"net/netip"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,4 +65,14 @@ func tcpCarrier(t *testing.T) (*office, <-chan *peer) {
 		}
 	}()
 	return o, peers
+}
+
+// moduleDir is where the module cache keeps a module.
+func moduleDir(tb testing.TB, module string) string {
+	tb.Helper()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		tb.Fatalf("go list %s: %v", module, err)
+	}
+	return strings.TrimSpace(string(out))
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
@@ -33,6 +34,27 @@ type office struct {
 	calls   chan leg.Leg
 	stop    context.CancelFunc
 	stopped chan struct{}
+	metrics *prometheus.Registry
+}
+
+// metric is the value of a counter, of the row that has this label value.
+func (f *office) metric(name, label string) float64 {
+	f.t.Helper()
+	families, err := f.metrics.Gather()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			if len(m.GetLabel()) == 0 && label == "" || len(m.GetLabel()) > 0 && m.GetLabel()[0].GetValue() == label {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
 }
 
 var portBase struct {
@@ -61,7 +83,7 @@ func newOffice(t *testing.T, change func(*Options)) *office {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &office{t: t, media: engine, calls: make(chan leg.Leg, 64), stopped: make(chan struct{})}
+	f := &office{t: t, media: engine, calls: make(chan leg.Leg, 64), stopped: make(chan struct{}), metrics: prometheus.NewRegistry()}
 	o := Options{
 		Listen: "127.0.0.1:0", T1: testT1, Media: engine, PhoneAreaCode: "0871", Hotline: "+8687112349",
 		Trunks:       []Trunk{{Name: "carrier", Peers: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, TrustIdentity: true}},
@@ -69,7 +91,7 @@ func newOffice(t *testing.T, change func(*Options)) *office {
 		Accounts:     secrets{"op1": "secret", "op2": "secret2"},
 		OnInvite:     func(l leg.Leg) { f.calls <- l },
 		QualifyPhone: time.Hour, QualifyTrunk: time.Hour,
-		Log: zap.NewNop(),
+		Log: zap.NewNop(), Metrics: f.metrics,
 	}
 	if testing.Verbose() {
 		o.Log = zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel), zaptest.WrapOptions(zap.WithCaller(false)))

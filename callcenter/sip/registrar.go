@@ -340,6 +340,7 @@ func (s *Server) authenticate(req *sip.Request, tx sip.ServerTransaction) (strin
 	switch {
 	case v.ok:
 		s.metrics.logins.WithLabelValues("ok").Inc()
+		s.digest.answered(parseAddrPort(req.Source()))
 		return v.account, true
 	case v.tried && !v.stale:
 		s.metrics.logins.WithLabelValues("wrong").Inc()
@@ -347,7 +348,7 @@ func (s *Server) authenticate(req *sip.Request, tx sip.ServerTransaction) (strin
 	case v.stale:
 		s.metrics.logins.WithLabelValues("stale").Inc()
 	}
-	s.reply(req, tx, 401, "Unauthorized", s.digest.challenges(v.stale)...)
+	s.reply(req, tx, 401, "Unauthorized", s.digest.challenges(req, v.stale)...)
 	return "", false
 }
 
@@ -405,10 +406,6 @@ func registered(req *sip.Request) (wishes []wish, r refusal) {
 		}
 		if c.Address.Scheme != "sip" && c.Address.Scheme != "sips" {
 			return nil, refuse(400, "Contact Is Not SIP")
-		}
-		if c.Address.Headers.Length() > 0 {
-			// RFC 4475 3.3.2: a registrar does not keep headers in a Contact.
-			return nil, refuse(400, "Headers In Contact")
 		}
 		w := wish{contact: c.Address.String(), expires: def}
 		if safe(w.contact) != nil || len(w.contact) > 512 {

@@ -11,7 +11,7 @@ const (
 	maxMessage    = 16 << 10
 	maxHeaders    = 64
 	maxHeaderLine = 8 << 10
-	maxVias       = 10
+	maxVias       = 40 // RFC 4475 longreq has 34
 	maxCSeq       = 1<<31 - 1
 )
 
@@ -85,7 +85,7 @@ func (s *scanner) scan(data []byte, datagram bool) (out []byte, env envelope) {
 			if vias > maxVias {
 				env.reject(400, "Too Many Via")
 			}
-			if !bytes.HasPrefix(bytes.ToUpper(s.out[start:]), []byte("SIP/")) {
+			if !viaLooksGood(s.out[start:]) {
 				env.reject(400, "Malformed Via")
 			}
 		case "From":
@@ -116,8 +116,10 @@ func (s *scanner) scan(data []byte, datagram bool) (out []byte, env envelope) {
 		s.out = append(s.out, "\r\n"...)
 	}
 	s.out = append(append(s.out, "\r\n"...), body...)
-	if bytes.IndexByte(head, 0) >= 0 {
-		env.reject(400, "NUL In Headers")
+	for i, c := range head {
+		if c == 0 && (i == 0 || head[i-1] != '\\') { // RFC 4475 intmeth quotes one
+			env.reject(400, "NUL In Headers")
+		}
 	}
 	if bareLine(head) {
 		env.reject(400, "Line Without CRLF")
@@ -230,6 +232,10 @@ func (e *envelope) balanced(value []byte, name string) {
 		e.reject(400, "Malformed "+name)
 		return
 	}
+	if name == "Contact" && bytes.IndexByte(value, '?') >= 0 && bytes.IndexByte(value, '<') < 0 {
+		e.reject(400, "Malformed "+name) // RFC 4475 regbadct: a URI with headers needs brackets
+		return
+	}
 	if open := bytes.IndexByte(value, '<'); open > 0 && value[0] != '"' && (name == "From" || name == "To") {
 		for _, c := range bytes.TrimSpace(value[:open]) {
 			if c != ' ' && c != '\t' && !tokenByte(c) && c < 0x80 {
@@ -296,6 +302,20 @@ func appendValue(out, value []byte, name string) []byte {
 		out = append(out, c)
 	}
 	return out
+}
+
+// viaLooksGood refuses a Via that is none, or has empty values or parameters
+// (RFC 4475 badinv01).
+func viaLooksGood(v []byte) bool {
+	if len(v) < 5 || !bytes.EqualFold(v[:4], []byte("SIP/")) || v[len(v)-1] == ',' || v[len(v)-1] == ';' {
+		return false
+	}
+	for _, empty := range []string{";;", ",,", ";,", ",;"} {
+		if bytes.Contains(v, []byte(empty)) {
+			return false
+		}
+	}
+	return true
 }
 
 // hasParam tells whether the first value of a header has the parameter.
@@ -368,15 +388,15 @@ func bareLine(b []byte) bool {
 // statelessAnswer is the response to a request that no parser could take, made
 // from its bytes; nil when there is nothing to answer to.
 func statelessAnswer(env envelope, extra string) []byte {
-	if !env.request || env.method == "ACK" || env.via == nil {
+	if !env.request || env.method == "" || env.method == "ACK" {
 		return nil
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "SIP/2.0 %d %s\r\nVia: %s\r\n", env.bad, env.why, env.via)
+	fmt.Fprintf(&b, "SIP/2.0 %d %s\r\n", env.bad, env.why)
 	for _, h := range []struct {
 		name  string
 		value []byte
-	}{{"From", env.from}, {"To", env.to}, {"Call-ID", env.callID}, {"CSeq", env.cseq}} {
+	}{{"Via", env.via}, {"From", env.from}, {"To", env.to}, {"Call-ID", env.callID}, {"CSeq", env.cseq}} {
 		if h.value != nil {
 			fmt.Fprintf(&b, "%s: %s\r\n", h.name, h.value)
 		}

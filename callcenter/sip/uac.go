@@ -124,6 +124,7 @@ func (s *Server) toPhone(account string, c leg.Call) ([][]*attempt, error) {
 		if err := sip.ParseUri(b.Contact, &target); err != nil {
 			continue
 		}
+		target.Headers = nil // kept for the telephone, never sent back in a Request-URI
 		to := uri(account, s.advertise)
 		group = append(group, s.attempt(target, s.callerURI(c.CallerID), to, b.network(), b.flow(), nil))
 	}
