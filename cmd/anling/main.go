@@ -28,6 +28,7 @@ type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Run the server."`
 	Import  importCmd  `cmd:"" help:"Load a list of elders, devices, providers or responders."`
 	Device  deviceCmd  `cmd:"" help:"Enter and list devices."`
+	Demo    demoCmd    `cmd:"" help:"A generated district, one SOS press and one hotline call through the real sockets."`
 	Cfg     configCmd  `cmd:"" name:"config" help:"Look at the configuration."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database to this program's schema and list its steps."`
 	Backup  backupCmd  `cmd:"" help:"Write a verified copy of the database."`

@@ -269,7 +269,7 @@ func (a *app) openCalls(context.Context) (err error) {
 
 func (a *app) sipOptions() (sip.Options, error) {
 	o := sip.Options{Listen: a.cfg.SIP.Listen, Advertise: a.cfg.SIP.Advertise, Realm: a.cfg.SIP.Realm, Hotline: a.cfg.SIP.Hotline, SOSNumbers: a.cfg.SIP.SOSNumbers,
-		PhoneAreaCode: a.cfg.District.PhoneAreaCode, RingTimeout: a.cfg.SIP.RingTimeout, Media: a.media, Accounts: a.users,
+		PhoneAreaCode: a.cfg.District.PhoneAreaCode, RingTimeout: a.cfg.SIP.RingTimeout, Media: a.media, Accounts: a.users, Bindings: a.users,
 		OnInvite: func(l leg.Leg) { a.calls.Take(l) }, Log: a.log.Named("sip"), Metrics: a.reg}
 	for i, t := range a.cfg.SIP.Trunks {
 		trunk := sip.Trunk{Name: t.Name, Target: t.Target, Transport: t.Transport, TrustIdentity: t.TrustPAI, CallerID: t.CallerID}
