@@ -20,6 +20,7 @@ import (
 type demoCmd struct {
 	Data string `help:"Directory to keep the demo's data in; by default a temporary one that is removed at the end." type:"path"`
 	Seed uint64 `default:"1" help:"Of the generated district."`
+	Play bool   `default:"true" negatable:"" help:"Play a press and a call; without, only the district and its accounts are there."`
 	Once bool   `help:"End after the play instead of staying up."`
 }
 
@@ -96,7 +97,10 @@ func (a *app) runDemo(ctx context.Context, d demoCmd, show *narrator) (err error
 	g.Go(func() error { return show.run(ctx) })
 	g.Go(func() error { return a.Run(ctx) })
 	g.Go(func() error {
-		err := a.play(ctx, people, show)
+		var err error
+		if d.Play {
+			err = a.play(ctx, people, show)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -106,7 +110,7 @@ func (a *app) runDemo(ctx context.Context, d demoCmd, show *narrator) (err error
 		case err != nil:
 			show.say("the play stopped: %v", err)
 		}
-		show.welcome(a, people)
+		show.welcome(a, people, d.Play)
 		return nil
 	})
 	return g.Wait()
@@ -114,8 +118,7 @@ func (a *app) runDemo(ctx context.Context, d demoCmd, show *narrator) (err error
 
 // cast are the accounts of the demo.
 type cast struct {
-	password   string
-	secret     string // of the operator's telephone
+	password   string // of every account, and of the operator's telephone
 	responders []care.Responder
 	presser    care.Device // who presses
 	caller     care.Elder  // who calls
@@ -129,7 +132,7 @@ func (a *app) fillDemo(ctx context.Context, town *district.District) (*cast, err
 	if err := a.roster.load(ctx); err != nil {
 		return nil, err
 	}
-	people := &cast{password: os.Getenv("ANLING_DEMO_PASSWORD"), secret: web.NewSecret(20)}
+	people := &cast{password: os.Getenv("ANLING_DEMO_PASSWORD")}
 	if people.password == "" {
 		people.password = web.NewSecret(10)
 	}
@@ -150,7 +153,7 @@ func (a *app) fillDemo(ctx context.Context, town *district.District) (*cast, err
 	}
 	for _, u := range accounts {
 		u.Password = hash
-		if err := a.saveDemoUser(ctx, u, people.secret); err != nil {
+		if err := a.saveDemoUser(ctx, u, people.password); err != nil {
 			return nil, err
 		}
 	}
@@ -223,7 +226,7 @@ func (a *app) chooseCast(ctx context.Context, people *cast) error {
 }
 
 // welcome says what can be done now.
-func (n *narrator) welcome(a *app, people *cast) {
+func (n *narrator) welcome(a *app, people *cast, played bool) {
 	base := "http://" + a.cfg.HTTP.Listen
 	n.say("")
 	n.say("安铃 is up. 页面 pages: %s   Ctrl-C ends it.", base)
@@ -234,6 +237,10 @@ func (n *narrator) welcome(a *app, people *cast) {
 	} else {
 		n.say("  密码 password    as in ANLING_DEMO_PASSWORD")
 	}
-	n.say("  SIP %s: telephone %s is played by the demo and answers by itself", a.cfg.SIP.Listen, demoPhone)
+	if played {
+		n.say("  SIP %s: telephone %s is played by the demo and answers by itself", a.cfg.SIP.Listen, demoPhone)
+	} else {
+		n.say("  SIP %s: telephone %s of operator1 has the same password", a.cfg.SIP.Listen, demoPhone)
+	}
 	n.say("  GT06 %s  watch %s  NATS %s  API %s/api/v1/openapi.json", a.cfg.SOS.GT06, a.cfg.SOS.Watch, a.cfg.NATS.Listen, base)
 }

@@ -37,7 +37,7 @@ func (a *app) play(ctx context.Context, people *cast, show *narrator) error {
 	limited, cancel := context.WithTimeout(ctx, playLimit)
 	defer cancel()
 	base := "http://" + a.cfg.HTTP.Listen
-	phone, err := simphone.New(simphone.Options{Server: a.cfg.SIP.Listen, Account: demoPhone, Password: people.secret, Register: true, Tone: operatorHz,
+	phone, err := simphone.New(simphone.Options{Server: a.cfg.SIP.Listen, Account: demoPhone, Password: people.password, Register: true, Tone: operatorHz,
 		Answer: simphone.Answer{Ring: time.Second}})
 	if err != nil {
 		return err
