@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/cookiejar"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"anling/cmd/internal/simclient"
 )
 
 // patience bounds every wait of these tests; a loaded machine is slow, not wrong.
@@ -109,7 +109,7 @@ func ports(t *testing.T, n int) []string {
 func newServer(t *testing.T, settings ...string) *server {
 	t.Helper()
 	p := ports(t, 5)
-	s := &server{t: t, dir: t.TempDir(), http: p[0], sip: p[1], gt06: p[2], watch: p[3], nats: p[4], output: &output{}, password: "e2e-" + filepath.Base(t.TempDir())}
+	s := &server{t: t, dir: t.TempDir(), http: p[0], sip: p[1], gt06: p[2], watch: p[3], nats: p[4], output: &output{}, password: "only-for-this-test"}
 	low := 20000 + os.Getpid()%200*200
 	s.env = append(os.Environ(),
 		"ANLING_DATA_DIR="+filepath.Join(s.dir, "data"), "ANLING_HTTP_LISTEN="+s.http, "ANLING_SIP_LISTEN="+s.sip,
@@ -152,8 +152,8 @@ func (s *server) try(stdin string, args ...string) (string, error) {
 // start starts a sub-command that stays and waits until it answers.
 func (s *server) start(args ...string) {
 	s.t.Helper()
-	if len(args) == 0 {
-		args = []string{"serve"}
+	if len(args) == 0 { // a generated district with the demo's accounts
+		args = []string{"demo", "--no-play"}
 	}
 	s.cmd = exec.Command(binary, args...)
 	s.cmd.Env, s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = s.env, s.dir, s.output, s.output
@@ -222,74 +222,25 @@ func (s *server) until(what string, f func() bool) {
 	}
 }
 
-// client is somebody who is signed in.
-type client struct {
-	s    *server
-	http *http.Client
-	name string
-	key  int
-}
-
-func (s *server) login(name string) *client {
+// login signs somebody in.
+func (s *server) login(name string) *simclient.Client {
 	s.t.Helper()
-	jar, err := cookiejar.New(nil)
+	c, err := simclient.New("http://" + s.http)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	c := &client{s: s, name: name, http: &http.Client{Jar: jar, Timeout: patience}}
-	c.post("/login", map[string]any{"name": name, "password": s.password}, nil)
+	s.t.Cleanup(c.Close)
+	if err := c.Login(s.ctx(), name, s.password); err != nil {
+		s.t.Fatalf("login of %s: %v", name, err)
+	}
 	return c
 }
 
-// do makes a request and returns the status; a good answer is read into v.
-func (c *client) do(method, path string, body, v any) (int, error) {
-	var reader io.Reader
-	if body != nil {
-		text, err := json.Marshal(body)
-		if err != nil {
-			return 0, err
-		}
-		reader = bytes.NewReader(text)
-	}
-	r, err := http.NewRequestWithContext(c.s.t.Context(), method, "http://"+c.s.http+"/api/v1"+path, reader)
-	if err != nil {
-		return 0, err
-	}
-	if body != nil {
-		c.key++
-		r.Header.Set("Content-Type", "application/json")
-		r.Header.Set("Idempotency-Key", fmt.Sprintf("%s-%s-%d-%d", c.s.t.Name(), c.name, os.Getpid(), c.key))
-	}
-	res, err := c.http.Do(r)
-	if err != nil {
-		return 0, err
-	}
-	defer res.Body.Close() //nolint:errcheck // read to its end
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		return res.StatusCode, err
-	}
-	if res.StatusCode >= 300 {
-		return res.StatusCode, errors.New(string(text))
-	}
-	if v != nil && len(text) > 0 {
-		return res.StatusCode, json.Unmarshal(text, v)
-	}
-	return res.StatusCode, nil
-}
-
-func (c *client) get(path string, v any) {
-	c.s.t.Helper()
-	if status, err := c.do(http.MethodGet, path, nil, v); err != nil {
-		c.s.t.Fatalf("GET %s as %s: %d %v", path, c.name, status, err)
-	}
-}
-
-func (c *client) post(path string, body, v any) {
-	c.s.t.Helper()
-	if status, err := c.do(http.MethodPost, path, body, v); err != nil {
-		c.s.t.Fatalf("POST %s as %s: %d %v", path, c.name, status, err)
-	}
+// ctx ends with the test, or when patience does.
+func (s *server) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	s.t.Cleanup(cancel)
+	return ctx
 }
 
 // ready reads /readyz: its status and the state of each part.
