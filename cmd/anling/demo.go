@@ -47,7 +47,7 @@ func (d demoCmd) Run(ctx context.Context, c *cli) (err error) {
 	if err != nil {
 		return err
 	}
-	a, err := newApp(ctx, cfg, log, true)
+	a, err := newApp(ctx, cfg, log)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}

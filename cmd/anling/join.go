@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"go.uber.org/zap"
@@ -81,6 +82,14 @@ func (a *app) putOperator(u care.User) {
 			a.log.Warn("sign off an operator", zap.String("operator_id", string(u.ID)), zap.Error(err))
 		}
 	}
+}
+
+// importer loads lists that are sent over HTTP.
+type importer struct{ a *app }
+
+// Import implements web.Importer.
+func (i importer) Import(ctx context.Context, kind string, from io.Reader, actor string) (any, error) {
+	return i.a.registry.Import(ctx, kind, from, care.ImportOptions{Actor: actor})
 }
 
 // alert rings operators for an alarm that is not stored: on every console, and on

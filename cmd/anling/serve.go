@@ -21,7 +21,7 @@ func (serveCmd) Run(ctx context.Context, c *cli) error {
 	}
 	defer log.Sync() //nolint:errcheck // standard error cannot be synced everywhere
 	log.Info("starting", zap.String("version", version))
-	a, err := newApp(ctx, cfg, log, false)
+	a, err := newApp(ctx, cfg, log)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}

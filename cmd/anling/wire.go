@@ -42,7 +42,6 @@ import (
 // type; nobody else imports store, bus or web.
 type app struct {
 	cfg  config.Config
-	demo bool // a generated district: ID numbers of no province are accepted
 	log  *zap.Logger
 	reg  *prometheus.Registry
 	zone *time.Location
@@ -76,8 +75,8 @@ type app struct {
 
 // newApp opens and joins everything, and binds the doors, so that a port in use is
 // said at once. Nothing is served yet when it returns.
-func newApp(ctx context.Context, cfg config.Config, log *zap.Logger, demo bool) (_ *app, err error) {
-	a := &app{cfg: cfg, demo: demo, log: log, reg: prometheus.NewRegistry(), listeners: map[string]net.Listener{}}
+func newApp(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *app, err error) {
+	a := &app{cfg: cfg, log: log, reg: prometheus.NewRegistry(), listeners: map[string]net.Listener{}}
 	a.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
 		if err != nil {
@@ -144,7 +143,7 @@ func (a *app) openRegistry(ctx context.Context) error {
 		return err
 	}
 	a.registry = care.NewRegistry(care.RegistryOptions{Store: store.NewRegistry(a.store), IDKey: key, PhoneAreaCode: a.cfg.District.PhoneAreaCode,
-		Demo: a.demo, Metrics: a.reg, Log: a.log.Named("care")})
+		Demo: demoDistrict(a.cfg.District.Code), Metrics: a.reg, Log: a.log.Named("care")})
 	return a.registry.CheckKey(ctx)
 }
 
@@ -318,7 +317,7 @@ func (a *app) openWeb(ctx context.Context) (err error) {
 		secure = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
 	a.web, err = web.New(web.Options{Users: a.users, Incidents: desk{a.board, a.guard}, Engine: a.engine, Registry: a.registry, CallCentre: a.calls,
-		Signer: providerTokens{a.signer}, Positions: func(ctx context.Context, id care.ResponderID, fix care.Fix) { a.positions.share(ctx, id, fix) },
+		Importer: importer{a}, Signer: providerTokens{a.signer}, Positions: func(ctx context.Context, id care.ResponderID, fix care.Fix) { a.positions.share(ctx, id, fix) },
 		OnUser: a.putOperator, Parts: a.parts(), Probe: a.store.Probe, Epoch: a.store.Epoch(), Build: version, District: a.cfg.District.Name, Hotline: a.cfg.SIP.Hotline,
 		Realm: a.cfg.SIP.Realm, PublicURL: a.cfg.HTTP.PublicURL, TLS: secure, SessionTTL: a.cfg.HTTP.SessionTTL, Log: a.log.Named("web"), Metrics: a.reg, Gather: a.reg})
 	if err != nil {
