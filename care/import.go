@@ -499,8 +499,8 @@ const changeRows = 50
 
 // load writes a run: new rows in bulk, changed ones one by one in small commits.
 func (im *elderImport) load(ctx context.Context, run []*draft) error {
-	byID := map[ElderID]*draft{}
-	var fresh []ElderRow
+	byID := make(map[ElderID]*draft, len(run))
+	fresh := make([]ElderRow, 0, len(run))
 	var known []*draft
 	for _, d := range run {
 		switch {
