@@ -132,6 +132,9 @@ func (d *decoder) short(reply []byte) {
 		d.u8()
 		m.Flag = d.u32()
 		m.Text = clean(d.take(max(0, d.left()-2)))
+	case 0x94: // short ones come in the short frame
+		m.Type = Info
+		d.information()
 	default:
 		if m.Proto < 0x80 || m.Proto > 0x82 {
 			m.AckWhen, m.Ack = AfterCommit, reply
