@@ -23,6 +23,7 @@ type Limits struct {
 	NetBurst      float64 // 200
 	FlowPerSecond float64 // of a registered telephone, 100
 	FlowBurst     float64 // 200
+	Answers       float64 // 400s a second to the broken messages of one known address, 5
 	Connections   int     // TCP connections in all, 10,000
 	PerIP         int     // and of one address, 200
 	Sources       int     // distinct UDP sources before sipgo's pool is renewed, 200,000 (T14)
@@ -40,6 +41,7 @@ func (l Limits) withDefaults() Limits {
 	or(&l.NetBurst, 200)
 	or(&l.FlowPerSecond, 100)
 	or(&l.FlowBurst, 200)
+	or(&l.Answers, 5)
 	if l.Connections == 0 {
 		l.Connections = 10000
 	}
@@ -74,7 +76,7 @@ func newEdge(trunks []netip.Prefix, l Limits, m *metrics, now func() time.Time) 
 		ips:     newBuckets(l.PerSecond, l.Burst),
 		nets:    newBuckets(l.NetPerSecond, l.NetBurst),
 		peers:   newBuckets(l.FlowPerSecond, l.FlowBurst),
-		answers: newBuckets(5, 20),
+		answers: newBuckets(l.Answers, 4*l.Answers),
 	}
 }
 

@@ -53,12 +53,12 @@ func (m *memory) len() int {
 
 // phone is a telephone of the peer.
 type phone struct {
-	p                *peer
-	account, secret  string
-	contact          string
-	callID           string
-	cseq, nc         int
-	alg, nonce, auth string
+	p               *peer
+	account, secret string
+	contact         string
+	callID          string
+	cseq, nc        int
+	alg, nonce      string
 }
 
 func (p *peer) phone(account, secret string) *phone {

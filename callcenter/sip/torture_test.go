@@ -77,9 +77,9 @@ func TestTorture(t *testing.T) {
 	}
 	o := newOffice(t, func(o *Options) {
 		o.OnInvite = func(l leg.Leg) { l.Hangup(leg.Rejected) }
+		o.Limits.Answers = 1e6 // not the limiter is tested
 		o.Trunks = []Trunk{{Name: "lo", Peers: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}}
 	})
-	o.s.edge.answers = newBuckets(1e6, 1e6) // not the limiter is tested
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		t.Run(name, func(t *testing.T) {
 			want, known := tortures[name]

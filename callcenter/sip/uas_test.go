@@ -240,7 +240,9 @@ func TestT4CancelCallbackDoesNotDeadlock(t *testing.T) {
 		l := o.call()
 		go func() { _ = l.Answer(context.Background()) }()
 		d.cancel()
-		m := p.wait("200 or 487 to INVITE", func(m *message) bool { return m.status() >= 200 && strings.HasSuffix(m.cseq(), "INVITE") })
+		m := p.wait("200 or 487 to INVITE", func(m *message) bool {
+			return m.status() >= 200 && strings.HasSuffix(m.cseq(), "INVITE") && m.get("Call-ID") == d.callID
+		})
 		if m.status() == 200 { // the answer won: the caller must take it and hang up
 			d.answered(m)
 			d.ack("")
