@@ -14,6 +14,7 @@ import (
 
 	"anling/callcenter/leg"
 	"anling/callcenter/media"
+	"anling/callcenter/recording"
 	"anling/care"
 	"anling/event"
 )
@@ -474,7 +475,8 @@ type centre struct {
 	mu    sync.Mutex
 	end   func()
 
-	before func(*Service) // Run
+	before   func(*Service) // Run
+	repaired []recording.Result
 }
 
 const (
@@ -503,7 +505,7 @@ func bubble(t *testing.T, operators int, f func(c *centre)) {
 
 // open starts a life of the server over the store.
 func (c *centre) open(operators int) {
-	s, err := New(Options{Store: c.store, Opener: c.town, Incidents: c.town, Directory: c.town, Dialer: c.net, Phones: c.net,
+	s, err := New(Options{Store: c.store, Opener: c.town, Incidents: c.town, Directory: c.town, Dialer: c.net, Phones: c.net, Repaired: c.repaired,
 		Emergency: func(m map[string]any) { c.mu.Lock(); c.loud = append(c.loud, m); c.mu.Unlock() }})
 	if err != nil {
 		c.Fatal(err)

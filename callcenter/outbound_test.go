@@ -8,6 +8,7 @@ import (
 
 	"anling/callcenter/acd"
 	"anling/callcenter/leg"
+	"anling/callcenter/recording"
 	"anling/care"
 	"anling/event"
 )
@@ -388,6 +389,9 @@ func TestCrashAndTheNextLife(t *testing.T) {
 			{Purpose: ForIncident, Direction: leg.Out, State: Awaiting, Class: acd.SOS, To: homePhone, IncidentID: "i2"},
 		} {
 			x.ID, x.Epoch, x.Version, x.ArrivedAt = care.CallID(rune('x'+i)), epoch, 1, time.Now()
+			if i < 2 {
+				x.Recording = &Recording{State: "recording"}
+			}
 			c.store.calls[x.ID] = x
 			c.store.events = append(c.store.events, event.Event{Type: CallReceived, Agg: "call", AggID: string(x.ID), Seq: 1})
 		}
@@ -396,10 +400,16 @@ func TestCrashAndTheNextLife(t *testing.T) {
 		c.store.operators["a"] = o
 		c.store.mu.Unlock()
 		c.end()
+		c.repaired = []recording.Result{{Path: "2026-11-24/x.wav", Seconds: 3, Recovered: true}}
 		c.open(0)
 		c.s.PutOperator(Operator{UserID: "a", Account: "a"})
 		c.wait(time.Second)
 		c.wantOperator("a", acd.Ready)
+		for id, want := range map[care.CallID]string{"x": "saved", "y": "failed"} {
+			if r := c.store.calls[id].Recording; r == nil || r.State != want {
+				t.Errorf("the recording of %s is %+v, want %s", id, r, want)
+			}
+		}
 		open, err := c.s.Callbacks(ctx)
 		if err != nil || len(open) != 2 {
 			t.Fatalf("%v, %v", open, err)

@@ -2,12 +2,16 @@ package callcenter
 
 import (
 	"context"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"anling/callcenter/leg"
+	"anling/care"
 	"anling/event"
 )
 
@@ -82,6 +86,12 @@ func (s *Service) recoverCall(ctx context.Context, c Call) error {
 		}
 		was := old.Version
 		old.State, old.Cause, old.Result, old.EndedAt, old.Offered = Ended, leg.Fault, result, now, nil
+		facts := facts
+		if old.Recording != nil && old.Recording.State == "recording" {
+			var kept event.Type
+			old.Recording, kept = s.repaired(c.ID)
+			facts = append(slices.Clone(facts), kept)
+		}
 		var events []event.Event
 		for _, t := range facts {
 			old.Version++
@@ -98,6 +108,16 @@ func (s *Service) recoverCall(ctx context.Context, c Call) error {
 		}
 		return tx.Append(events...)
 	})
+}
+
+// repaired is what is left of a recording that a crash interrupted.
+func (s *Service) repaired(id care.CallID) (*Recording, event.Type) {
+	for _, r := range s.o.Repaired {
+		if strings.HasPrefix(filepath.Base(r.Path), string(id)) {
+			return &Recording{State: "saved", Path: r.Path, SHA256: r.SHA256, Seconds: r.Seconds, Bytes: r.Bytes, Gaps: r.Gaps + 1}, RecordingSaved
+		}
+	}
+	return &Recording{State: "failed"}, RecordingFailed
 }
 
 // announce records a fact that belongs to no call. It is news, not work: when the

@@ -80,7 +80,8 @@ type Options struct {
 	Phones     leg.Phones
 	Prompts    *media.Prompts
 	Recordings *recording.Pool
-	Flow       ivr.Flow // what the hotline's caller hears first; ivr.Hotline by default
+	Repaired   []recording.Result // files that an earlier life left open, now finished
+	Flow       ivr.Flow           // what the hotline's caller hears first; ivr.Hotline by default
 	Clocks     Clocks
 	// Emergency tells every console what the store does not take; it must not block.
 	Emergency func(map[string]any)

@@ -81,6 +81,7 @@ func demoSettings(c *config.Config) {
 		c.Log.Level = "warn" // the timeline is what is to be seen
 	}
 	c.Log.Format = "console"
+	c.CallCentre.Drain = 0
 	// A fresh district has no disk to spare for a ballast.
 	c.Storage.ReserveMB = 0
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -127,7 +128,16 @@ func (a *app) parts() []web.Part {
 	}
 	parts := []web.Part{
 		named("store", a.store.Health), named("journal", a.guard.Health), named("nats", a.bus.Health), named("live", a.positions.Health),
-		named("recording", a.recordings.Health),
+		named("recording", a.recordings.Health), named("prompts", a.promptHealth),
 	}
 	return parts
+}
+
+// promptHealth is degraded while a prompt's file cannot be used: its built-in one, or
+// a tone, is played instead.
+func (a *app) promptHealth() (state, detail string) {
+	if p := a.prompts.Problems(); len(p) > 0 {
+		return "degraded", strings.Join(p, "; ")
+	}
+	return "ok", ""
 }

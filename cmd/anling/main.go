@@ -42,6 +42,7 @@ func main() {
 	k := kong.Parse(&c, kong.Name("anling"), kong.Description("The 24-hour elder hotline and its one-key emergency calls."), kong.UsageOnError())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	k.BindTo(ctx, (*context.Context)(nil))
 	if err := k.Run(&c); err != nil {
 		fmt.Fprintln(os.Stderr, "anling: "+err.Error())

@@ -61,7 +61,9 @@ type app struct {
 	roster      *roster
 	positions   *positions
 	media       *media.Engine
+	prompts     *media.Prompts
 	recordings  *recording.Pool
+	repaired    []recording.Result
 	sip         *sip.Server
 	calls       *callcenter.Service
 	intake      *sos.Intake
@@ -213,11 +215,11 @@ func (a *app) openAudio(context.Context) (err error) {
 	if a.recordings, err = recording.New(recording.Options{Dir: dir, Log: a.log.Named("recording"), Metrics: a.reg}); err != nil {
 		return err
 	}
-	mended, err := a.recordings.Repair()
-	if len(mended) > 0 {
-		a.log.Info("recordings of an interrupted run were repaired", zap.Int("files", len(mended)))
+	if a.repaired, err = a.recordings.Repair(); err != nil {
+		// What cannot be mended stays as it is; the lines do not wait for it.
+		a.log.Error("recordings of an interrupted run", zap.Error(err))
 	}
-	return err
+	return nil
 }
 
 // mediaIP is the address of the RTP sockets.
@@ -237,7 +239,7 @@ func (a *app) mediaIP() (netip.Addr, error) {
 }
 
 func (a *app) openCalls(context.Context) (err error) {
-	spoken, err := media.LoadPrompts(prompts.FS, a.cfg.Media.Prompts, media.PromptOptions{Log: a.log.Named("prompts"), Metrics: a.reg})
+	a.prompts, err = media.LoadPrompts(prompts.FS, a.cfg.Media.Prompts, media.PromptOptions{Log: a.log.Named("prompts"), Metrics: a.reg})
 	if err != nil {
 		return err
 	}
@@ -255,8 +257,8 @@ func (a *app) openCalls(context.Context) (err error) {
 	}
 	cc := a.cfg.CallCentre
 	a.calls, err = callcenter.New(callcenter.Options{Store: store.NewCalls(a.store), Opener: a.guard, Incidents: incidents{a.board}, Directory: a.registry,
-		Dialer: dialer, Phones: phones, Prompts: spoken, Recordings: a.recordings, Emergency: func(m map[string]any) { a.web.Emergency(m) },
-		Clocks: callcenter.Clocks{Ring: cc.RingTimeout, SOSRing: cc.SOSRingTimeout, WrapUp: cc.WrapUp, CallbackSOS: cc.CallbackSOS, Callback: cc.Callback, VoiceExpect: cc.VoiceExpect},
+		Dialer: dialer, Phones: phones, Prompts: a.prompts, Recordings: a.recordings, Repaired: a.repaired, Emergency: func(m map[string]any) { a.web.Emergency(m) },
+		Clocks: callcenter.Clocks{Ring: cc.RingTimeout, SOSRing: cc.SOSRingTimeout, WrapUp: cc.WrapUp, CallbackSOS: cc.CallbackSOS, Callback: cc.Callback, VoiceExpect: cc.VoiceExpect, Drain: cc.Drain},
 		Log:    a.log.Named("callcenter"), Metrics: a.reg})
 	if err != nil {
 		return err
@@ -370,7 +372,7 @@ func (a *app) Run(ctx context.Context) error {
 		stages = append(stages, stage.Stage{Name: "sip", Runners: []stage.Runner{{Name: "sip", Run: a.sip.Run}}})
 	}
 	stages = append(stages,
-		stage.Stage{Name: "calls", Grace: 30 * time.Second, Runners: []stage.Runner{{Name: "calls", Run: a.calls.Run}}},
+		stage.Stage{Name: "calls", Grace: a.cfg.CallCentre.Drain + 30*time.Second, Runners: []stage.Runner{{Name: "calls", Run: a.calls.Run}}},
 		stage.Stage{Name: "live", Runners: []stage.Runner{{Name: "hub", Run: a.web.Run}, {Name: "intake", Run: a.intake.Run}, {Name: "supervision", Run: a.supervision.Run}}},
 		stage.Stage{Name: "doors", Runners: []stage.Runner{serve("gt06", a.gt06.Serve), serve("watch", a.watch.Serve), serve("web", a.web.Serve)}},
 	)

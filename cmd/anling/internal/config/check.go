@@ -174,6 +174,7 @@ func (c Config) checkClocks(k *checker) {
 	k.between("callcenter.callback_sos", cc.CallbackSOS, 0, 5*time.Minute)
 	k.between("callcenter.callback", cc.Callback, 0, time.Hour)
 	k.between("callcenter.voice_expect", cc.VoiceExpect, 0, 5*time.Minute)
+	k.between("callcenter.drain", cc.Drain, 0, 30*time.Minute)
 	k.between("dispatch.answer_by", c.Dispatch.AnswerBy, time.Second, 5*time.Minute)
 	k.within("dispatch.radius_m", c.Dispatch.RadiusM, 100, 100000)
 }

@@ -89,6 +89,7 @@ type CallCentre struct {
 	CallbackSOS    time.Duration `yaml:"callback_sos"`
 	Callback       time.Duration `yaml:"callback"`
 	VoiceExpect    time.Duration `yaml:"voice_expect"`
+	Drain          time.Duration `yaml:"drain"`
 }
 
 // SOS is the doors of devices.

@@ -16,7 +16,7 @@ func Default() Config {
 		Media: Media{PortMin: 20000, PortMax: 29999},
 		CallCentre: CallCentre{
 			RingTimeout: 15 * time.Second, SOSRingTimeout: 8 * time.Second, WrapUp: 15 * time.Second,
-			CallbackSOS: 30 * time.Second, Callback: 3 * time.Minute, VoiceExpect: time.Minute,
+			CallbackSOS: 30 * time.Second, Callback: 3 * time.Minute, VoiceExpect: time.Minute, Drain: 20 * time.Second,
 		},
 		SOS: SOS{
 			GT06: "127.0.0.1:5023", Watch: "127.0.0.1:5093", MaxConns: 100000, MaxPerIP: 200,
