@@ -111,6 +111,9 @@ func (a *app) runDemo(ctx context.Context, d demoCmd, show *narrator) (err error
 		case err != nil:
 			show.say("the play stopped: %v", err)
 		}
+		if err := a.staff(ctx, people); err != nil && ctx.Err() == nil {
+			show.say("not everybody is on duty: %v", err)
+		}
 		show.welcome(a, people, d.Play)
 		return nil
 	})
@@ -224,6 +227,21 @@ func (a *app) chooseCast(ctx context.Context, people *cast) error {
 		return errors.New("the district has no responder")
 	}
 	return nil
+}
+
+// staff puts everybody on duty again, for whoever looks at the pages: the players
+// went off when the play was over.
+func (a *app) staff(ctx context.Context, people *cast) error {
+	for _, r := range people.responders {
+		if err := a.registry.SetDuty(ctx, r.ID, "on", "demo"); err != nil {
+			return err
+		}
+	}
+	u, err := a.users.UserByName(ctx, "operator1")
+	if err != nil {
+		return err
+	}
+	return a.calls.SetState(ctx, u.ID, "ready", "")
 }
 
 // welcome says what can be done now.
