@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -70,6 +71,11 @@ func init() {
 			}
 			detail := d.ErrorDetail()
 			e.Field = fieldOf(detail.Location)
+			if m := missing.FindStringSubmatch(detail.Message); m != nil {
+				e.Field = strings.TrimPrefix(strings.TrimPrefix(detail.Location+"."+m[1], "body."), ".")
+				e.Message = e.Field + ": is missing"
+				break
+			}
 			e.Message = detail.Message
 			if e.Field != "" {
 				e.Message = e.Field + ": " + detail.Message
@@ -80,6 +86,10 @@ func init() {
 	}
 	huma.DefaultArrayNullable = false
 }
+
+// missing is how huma says that a member is not there: it names the object, not the
+// member.
+var missing = regexp.MustCompile(`^expected required property (\S+) to be present$`)
 
 // fieldOf turns "body.kinds[0]" into "kinds[0]"; the body itself stays "body".
 func fieldOf(location string) string {

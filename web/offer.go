@@ -64,9 +64,6 @@ func (s *Server) offerView(ctx context.Context, u reader, o assign.Offer) Offer 
 		return v
 	}
 	v.Place = coarse(o.Place)
-	if err == nil && u.Role == care.RoleResponder {
-		v.Elder = s.elderView(ctx, a.ElderID, care.SightOffer)
-	}
 	return v
 }
 

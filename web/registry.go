@@ -47,9 +47,6 @@ func (s *Server) elderView(ctx context.Context, id care.ElderID, sight care.Sigh
 		return nil // the incident is shown without its card, not withheld
 	}
 	v := e.ViewAt(sight, s.now())
-	if sight == care.SightOffer {
-		v.ID = ""
-	}
 	return &v
 }
 
