@@ -58,7 +58,9 @@ func (s *Server) routes() (http.Handler, error) {
 	doors := http.NewServeMux()
 	s.api = humago.New(doors, s.apiConfig())
 	s.doors()
-	doors.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fail(w, refuse("not_found", "no such door, or not by this method")) })
+	doors.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		fail(w, refuse("not_found", "no such door, or not by this method"))
+	})
 	api := s.identify(s.once(doors))
 	mux.Handle(apiPath+"/", api)
 	mux.HandleFunc("POST "+apiPath+"/import/{kind}", s.importCSV)

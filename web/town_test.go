@@ -129,9 +129,13 @@ func (w *town) now() time.Time { return time.Now().Add(time.Duration(w.skew.Load
 // press opens an incident as a device does.
 func (w *town) press(key string, elder care.ElderID) care.Opened {
 	w.t.Helper()
-	o, err := w.board.Open(context.Background(), care.OpenRequest{Key: key, Digest: "sos", Source: "device", Actor: "device:d1", Kinds: []care.Kind{care.KindSOS}, ElderID: elder, DeviceID: "d1",
+	device := care.DeviceID("d-" + elder)
+	if elder == "e1" {
+		device = "d1"
+	}
+	o, err := w.board.Open(context.Background(), care.OpenRequest{Key: key, Digest: "sos", Source: "device", Actor: "device:" + string(device), Kinds: []care.Kind{care.KindSOS}, ElderID: elder, DeviceID: device,
 		Locations: []care.Fix{{Point: home, Source: care.FixGNSS, At: time.Now()}},
-		Alarm: &care.Alarm{ID: care.NewID[care.AlarmID](), DeviceID: "d1", ClaimedID: "868120301234567", Protocol: "gt06", Kinds: []care.Kind{care.KindSOS}, SourceEventID: key,
+		Alarm: &care.Alarm{ID: care.NewID[care.AlarmID](), DeviceID: device, ClaimedID: "868120301234567", Protocol: "gt06", Kinds: []care.Kind{care.KindSOS}, SourceEventID: key,
 			ReceivedAt: time.Now(), DeviceTime: time.Now()}})
 	if err != nil {
 		w.t.Fatal(err)
@@ -379,4 +383,10 @@ func (p *people) SetDuty(_ context.Context, id care.ResponderID, duty, _ string)
 	p.mu.Unlock()
 	p.onDuty(id, duty)
 	return nil
+}
+
+func newServer(t testing.TB, h http.Handler) *httptest.Server {
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s
 }
