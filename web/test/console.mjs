@@ -2,7 +2,7 @@
 // list does under the pointer, no optimistic display, and axe on every screen.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { accessible, browse, call, eventually, open, operator, press, quiet, responder, shot, somebody } from './lib.mjs';
+import { accessible, browse, call, eventually, open, operator, press, quiet, responder, shot, somebody, tidy } from './lib.mjs';
 
 let browser;
 before(async () => { browser = await browse(); });
@@ -16,8 +16,7 @@ test('an incident from ringing to closing, by the keyboard alone', async () => {
   const me = await call(field, 'GET', '/me');
   await call(field, 'POST', `/responders/${me.responder_id}/duty`, { duty: 'on' });
 
-  // Whoever is open is put aside, so that F2 meets the one of the test.
-  for (const i of (await call(page, 'GET', '/incidents?status=open')).items.filter((x) => !x.owner)) await call(page, 'POST', `/incidents/${i.id}/take`, {});
+  await tidy(page);
   const elder = await somebody(page);
   await field.context().setGeolocation({ latitude: elder.home.lat, longitude: elder.home.lng });
   await call(field, 'POST', '/positions', { ...elder.home, accuracy_m: 10, datum: 'wgs84' });
@@ -78,6 +77,7 @@ test('an incident from ringing to closing, by the keyboard alone', async () => {
 
 test('no scrolling at 1920 × 1080, and words of 16 px and more', async () => {
   const page = await open(browser, operator);
+  await press(page, await somebody(page));
   await page.locator('.left button.item').first().click();
   await page.locator('.headline').waitFor();
   const height = await page.evaluate(() => document.documentElement.scrollHeight);
@@ -91,46 +91,46 @@ test('no scrolling at 1920 × 1080, and words of 16 px and more', async () => {
   await page.context().close();
 });
 
-for (const theme of ['day', 'night']) {
-  for (const lang of ['zh-CN', 'en']) {
-    test(`axe on each screen, ${theme}, ${lang}`, async () => {
-      const page = await open(browser, operator, { theme, lang, ...(theme === 'night' ? { width: 1440, height: 900 } : {}) });
-      await page.locator('.left button.item').first().waitFor();
-      await accessible(page, 'console, nothing selected');
-      await page.locator('.left button.item').first().click();
-      await page.locator('.headline').waitFor();
-      await page.locator('.person .name, .person .warn').first().waitFor();
-      await accessible(page, 'console, incident');
-      await shot(page, `console-${theme}-${lang}`);
-      await page.keyboard.press('Control+KeyK');
-      await page.locator('dialog input').fill('wang');
-      await page.locator('.finder li').first().waitFor();
-      await accessible(page, 'console, search');
-      await shot(page, `console-search-${theme}-${lang}`);
-      await page.keyboard.press('ArrowDown');
-      await page.keyboard.press('Enter');
-      await page.locator('.person .name').waitFor();
-      await accessible(page, 'console, elder');
-      await shot(page, `console-elder-${theme}-${lang}`);
-      await page.keyboard.press('Shift+?');
-      await page.locator('dialog').waitFor();
-      await accessible(page, 'console, keys');
-      await page.keyboard.press('Escape');
-      await page.locator('dialog').waitFor({ state: 'detached' });
-      assert.equal(await page.evaluate(() => document.documentElement.lang), lang);
-      if (lang === 'en') {
-        const chinese = await page.locator('.top, .group h2, .bottom').allInnerTexts();
-        const names = (await call(page, 'GET', '/me')).display_name;
-        assert.ok(!/\p{Script=Han}/u.test(chinese.join(' ').replaceAll(names, '').replaceAll('中文', '')), `English is English: ${chinese}`);
-      }
-      quiet(page);
-      await page.context().close();
-    });
-  }
+for (const [theme, lang] of [['day', 'zh-CN'], ['night', 'en']]) {
+  test(`axe on each screen, ${theme}, ${lang}`, async () => {
+    const page = await open(browser, operator, { theme, lang, ...(theme === 'night' ? { width: 1440, height: 900 } : {}) });
+    await press(page, await somebody(page));
+    await page.locator('.left button.item').first().waitFor();
+    await accessible(page, 'console, nothing selected');
+    await page.locator('.left button.item').first().click();
+    await page.locator('.headline').waitFor();
+    await page.locator('.person .name, .person .warn').first().waitFor();
+    await accessible(page, 'console, incident');
+    await shot(page, `console-${theme}-${lang}`);
+    await page.keyboard.press('Control+KeyK');
+    await page.locator('dialog input').fill('wang');
+    await page.locator('.finder li').first().waitFor();
+    await accessible(page, 'console, search');
+    await shot(page, `console-search-${theme}-${lang}`);
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('Enter');
+    await page.locator('.person .name').waitFor();
+    await accessible(page, 'console, elder');
+    await shot(page, `console-elder-${theme}-${lang}`);
+    await page.keyboard.press('Shift+?');
+    await page.locator('dialog').waitFor();
+    await accessible(page, 'console, keys');
+    await page.keyboard.press('Escape');
+    await page.locator('dialog').waitFor({ state: 'detached' });
+    assert.equal(await page.evaluate(() => document.documentElement.lang), lang);
+    if (lang === 'en') {
+      const chinese = await page.locator('.top, .group h2, .bottom').allInnerTexts();
+      const names = (await call(page, 'GET', '/me')).display_name;
+      assert.ok(!/\p{Script=Han}/u.test(chinese.join(' ').replaceAll(names, '').replaceAll('中文', '')), `English is English: ${chinese}`);
+    }
+    quiet(page);
+    await page.context().close();
+  });
 }
 
 test('a new row moves nothing that is under the pointer', async () => {
   const page = await open(browser, operator);
+  await press(page, await somebody(page));
   const elder = await somebody(page);
   const first = page.locator('.left button.item').first();
   await first.hover();

@@ -16,6 +16,8 @@ const shots = process.env.SHOTS ?? '';
 
 if (!existsSync(chrome)) throw new Error(`no Chromium at ${chrome}: apt-get install chromium, or set CHROMIUM`);
 
+const patience = 30000; // the machine may be busy with other tests
+
 const flags = ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 if (process.getuid?.() === 0) flags.push('--no-sandbox');
 
@@ -30,7 +32,7 @@ export async function open(browser, user, { width = 1920, height = 1080, theme =
     viewport: { width, height }, reducedMotion: 'reduce', bypassCSP: true, locale: 'zh-CN', isMobile: phone, hasTouch: phone,
     permissions: ['geolocation'], geolocation: { latitude: place?.lat ?? 25.0406, longitude: place?.lng ?? 102.7123 },
   });
-  context.setDefaultTimeout(15000);
+  context.setDefaultTimeout(patience);
   await context.addInitScript(([t, l]) => { localStorage.setItem('anling.theme', t); localStorage.setItem('anling.lang', l); }, [theme, lang]);
   const page = await context.newPage();
   page.trouble = [];
@@ -79,7 +81,7 @@ export async function shot(page, name) {
 export function quiet(page) { assert.deepEqual(page.trouble, [], 'errors of the page'); }
 
 /** eventually waits until check gives something, and returns it. */
-export async function eventually(what, check, ms = 15000) {
+export async function eventually(what, check, ms = patience) {
   for (const until = Date.now() + ms; ;) {
     const got = await check();
     if (got) return got;
@@ -99,6 +101,15 @@ export async function somebody(page) {
     }
   }
   throw new Error('no elder is free for the test');
+}
+
+/** tidy closes every open incident, so that a test meets its own only. */
+export async function tidy(page) {
+  for (const i of (await call(page, 'GET', '/incidents?status=open&limit=1000')).items) {
+    const { claim, status } = await call(page, 'POST', `/incidents/${i.id}/take`, { take_over: true });
+    if (status !== 'resolved') await call(page, 'POST', `/incidents/${i.id}/resolve`, { claim, how: 'no_emergency' });
+    await call(page, 'POST', `/incidents/${i.id}/close`, { claim, outcome: 'test' });
+  }
 }
 
 /** press opens an SOS of an elder, as an operator who was told of it would. */

@@ -3,7 +3,7 @@
 // (ORDERS=1): see order in lib.mjs.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { browse, call, done, open, operator, order, orders, press, quiet, responder, shot, somebody } from './lib.mjs';
+import { browse, call, done, open, operator, order, orders, press, quiet, responder, shot, somebody, tidy } from './lib.mjs';
 
 let browser;
 before(async () => { browser = await browse(); });
@@ -13,6 +13,7 @@ test('killed and started again', { skip: orders ? false : 'nobody restarts the s
   const page = await open(browser, operator);
   const field = await open(browser, responder, { width: 390, height: 844, phone: true });
   await page.locator('.bottom .l-live').waitFor();
+  await tidy(page);
   const one = await press(page, await somebody(page));
   await page.locator('.group.main button.item').first().click();
   await page.locator('.headline').waitFor();

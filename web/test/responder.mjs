@@ -2,7 +2,7 @@
 // end, an action taken without a line, sizes and contrast.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { accessible, browse, call, eventually, open, operator, press, quiet, responder, shot, somebody } from './lib.mjs';
+import { accessible, browse, call, eventually, open, operator, press, quiet, responder, shot, somebody, tidy } from './lib.mjs';
 
 let browser;
 before(async () => { browser = await browse(); });
@@ -81,6 +81,7 @@ async function onDuty(page) {
 for (const [theme, lang] of [['day', 'zh-CN'], ['night', 'en']]) {
   test(`an offer to its end, ${theme}, ${lang}`, async () => {
     const desk = await open(browser, operator);
+    await tidy(desk);
     const page = await open(browser, responder, { ...phone, theme, lang });
     await onDuty(page);
     await look(page, `responder-duty-${theme}`);
@@ -135,6 +136,7 @@ for (const [theme, lang] of [['day', 'zh-CN'], ['night', 'en']]) {
 
 test('declining asks one reason and gives it to the desk', async () => {
   const desk = await open(browser, operator);
+  await tidy(desk);
   const page = await open(browser, responder, phone);
   await onDuty(page);
   const { incident } = await offered(desk, page);
@@ -148,6 +150,7 @@ test('declining asks one reason and gives it to the desk', async () => {
 
 test('a step taken without a line is sent when it is back, once and in order', async () => {
   const desk = await open(browser, operator);
+  await tidy(desk);
   const page = await open(browser, responder, phone);
   await onDuty(page);
   const { incident } = await offered(desk, page);

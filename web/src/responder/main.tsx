@@ -89,10 +89,10 @@ function Alert({ o, others }: { o: Offer; others: number }): VNode {
   useEffect(() => { document.getElementById('alert-title')?.focus(); }, [asking]);
   return (
     <div class={`full alert p${o.priority}-band`} role="alertdialog" aria-modal="true" aria-labelledby="alert-title">
-      <header>
+      <div class="head">
         <h1 id="alert-title" tabIndex={-1}><Mark p={o.priority} /> {kinds(o.kinds) || t('offer.title')}</h1>
         <p class={left > 0 ? 'countdown' : 'countdown over'}>{left > 0 ? t('offer.left', { time: span(left) }) : t('offer.over')}</p>
-      </header>
+      </div>
       {!asking ? (
         <>
           <div class="facts2">
@@ -101,12 +101,12 @@ function Alert({ o, others }: { o: Offer; others: number }): VNode {
           </div>
           {others > 0 && <p class="more">{t('offer.others', { n: others })}</p>}
           <p class="more">{t('offer.hint')}</p>
-          <footer>
+          <div class="answers">
             <button type="button" class="go huge" onClick={() => { unlock(); accept(o); }}>{t('offer.accept')}</button>
             {left > 0
               ? <button type="button" class="plain huge" onClick={() => ask(true)}>{t('offer.decline')}</button>
               : <button type="button" class="plain huge" onClick={() => { putBy.value = new Set([...putBy.value, o.id]); }}>{t('offer.put_by')}</button>}
-          </footer>
+          </div>
         </>
       ) : (
         <div class="reasons">
@@ -136,7 +136,7 @@ function Job({ a }: { a: Assignment }): VNode {
   const e = a.elder;
   return (
     <article class="job">
-      <header class={`p${a.priority}-band`}><h1><Mark p={a.priority} /> {kinds(a.kinds) || t('job.title')}</h1></header>
+      <div class={`head p${a.priority}-band`}><h1><Mark p={a.priority} /> {kinds(a.kinds) || t('job.title')}</h1></div>
       <ol class="progress" aria-label={t('job.progress')}>
         {steps.map((s, n) => <li key={s} class={n <= at ? 'did' : ''} aria-current={n === at ? 'step' : undefined}>{term('assignment', s)}</li>)}
       </ol>
@@ -148,11 +148,11 @@ function Job({ a }: { a: Assignment }): VNode {
         {a.status === 'on_scene' && <button type="button" class="plain" onClick={() => advance(a, 'transport')}>{t('job.transport')}</button>}
         <button type="button" class="plain" onClick={() => ask('give_up')}>{t('job.give_up')}</button>
       </section>
-      <footer class="action">
+      <div class="action">
         {a.status === 'accepted' && <button type="button" class="go huge" onClick={() => advance(a, 'en_route')}>{t('job.go')}</button>}
         {a.status === 'en_route' && <button type="button" class="go huge" onClick={() => advance(a, 'on_scene')}>{t('job.arrived')}</button>}
         {(a.status === 'on_scene' || a.status === 'transport') && <button type="button" class="go huge" onClick={() => ask('outcome')}>{t('job.done')}</button>}
-      </footer>
+      </div>
     </article>
   );
 }
