@@ -23,6 +23,9 @@ func setGlobals(t1 time.Duration, log *zap.Logger) {
 		sip.UDPMTUSize = 65535
 		sip.SetTimers(t1, 8*t1, 10*t1)
 		sip.Timer_D = 64 * t1
+		// A leg says 100 itself; sipgo's would be a second one on a busy machine. It
+		// stays for an INVITE whose caller takes long to be told.
+		sip.Timer_1xx = 2 * time.Second
 		sip.SetDefaultLogger(slog.New(&sampler{log: log.Named("sipgo")}))
 	})
 }

@@ -53,8 +53,9 @@ type attempt struct {
 	live   bool   // its success is wanted
 	heard  bool   // a 1xx came: CANCEL may be sent (RFC 3261 9.1)
 	final  bool
-	cancel bool // wanted
-	sent   bool // and sent
+	cancel bool   // wanted
+	why    string // its Reason
+	sent   bool   // and sent
 	quiet  time.Time
 	tries  int // with credentials
 	minSE  string
@@ -528,15 +529,13 @@ func (l *line) cancelAll() {
 // giveUpOn cancels an attempt: at once when it has been heard, else with its first
 // 1xx, for before that CANCEL may overtake the INVITE (RFC 3261 9.1).
 func (l *line) giveUpOn(a *attempt, why string) {
-	a.live, a.cancel = false, true
+	a.live, a.cancel, a.why = false, true, why
 	if a.heard && !a.final {
-		l.sendCancelWhy(a, why)
+		l.sendCancel(a)
 	}
 }
 
-func (l *line) sendCancel(a *attempt) { l.sendCancelWhy(a, "") }
-
-func (l *line) sendCancelWhy(a *attempt, why string) {
+func (l *line) sendCancel(a *attempt) {
 	if a.sent || a.final {
 		return
 	}
@@ -553,8 +552,8 @@ func (l *line) sendCancelWhy(a *attempt, why string) {
 	req.AppendHeader(sip.HeaderClone(inv.To()))
 	req.AppendHeader(sip.HeaderClone(inv.CallID()))
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: inv.CSeq().SeqNo, MethodName: sip.CANCEL})
-	if why != "" {
-		req.AppendHeader(header("Reason", why))
+	if a.why != "" {
+		req.AppendHeader(header("Reason", a.why))
 	}
 	req.SetBody(nil)
 	l.s.direct(req, a.d.network, a.d.dest)
