@@ -243,7 +243,7 @@ function Ranking(): VNode {
               <td class="num"><b>{minutes(c.travel_sec)}</b></td>
               <td class="num">{distance(c.distance_m)}</td>
               <td class="why"><Why c={c} /></td>
-              <td class="end">{n < 9 ? <Act slot="dispatch" class={n < 3 ? 'send' : 'send small'} cap={n < 3 ? String(n + 1) : undefined} disabled={!could} do={() => dispatch([c.responder_id])}>{t('do.dispatch')}<span class="visually-hidden"> {c.name}</span></Act> : null}</td>
+              <td class="end"><Act slot="dispatch" class={n < 3 ? 'send' : 'send small'} cap={n < 3 ? String(n + 1) : undefined} disabled={!could} do={() => dispatch([c.responder_id])}>{t('do.dispatch')}<span class="visually-hidden"> {c.name}</span></Act></td>
             </tr>
           ))}
         </tbody>

@@ -72,7 +72,7 @@ function Card({ e, purpose }: { e: Elder; purpose: string }): VNode {
         <Fact k={t('elder.diagnoses')} v={list(h.diagnoses ?? [])} />
         <Fact k={t('elder.medication')} v={list(h.medication ?? [])} />
         <Fact k={t('elder.ability')} v={[e.ability ? term('ability', e.ability) : '', h.mobility_aid ? term('aid', h.mobility_aid) : '', h.oxygen ? t('elder.oxygen') : '', h.falls_12m ? t('elder.falls', { n: h.falls_12m }) : ''].filter(Boolean).join(' · ')} />
-        <Fact k={t('elder.living')} v={[term('living', e.living_state), list((e.tags ?? []).map((x) => term('tag', x.code)))].filter(Boolean).join(' · ')} />
+        <Fact k={t('elder.living')} v={[term('living', e.living_state), list((e.tags ?? []).filter((x) => x.code !== e.living_state).map((x) => term('tag', x.code)))].filter(Boolean).join(' · ')} />
         <Fact k={t('elder.talk')} v={speaks.join(' · ')} />
         <Fact k={t('elder.hospital')} v={[h.preferred_hospital, h.family_doctor].filter(Boolean).join(' · ')} />
         <Fact k={t('elder.blood')} v={h.blood_type} />

@@ -78,7 +78,7 @@ export function ago(seconds: number): string {
 
 /** distance is metres in words a person says. */
 export function distance(m: number): string {
-  return m < 950 ? t('unit.metres', { n: Math.round(m / 10) * 10 }) : t('unit.km', { n: (m / 1000).toFixed(1) });
+  return m < 950 ? t('unit.metres', { n: Math.max(10, Math.round(m / 10) * 10) }) : t('unit.km', { n: (m / 1000).toFixed(1) });
 }
 
 /** minutes is a travel time, rounded up. */
