@@ -82,10 +82,10 @@ type Signer interface {
 	SignProvider(provider care.ProviderID, user string, until time.Time) (token string, err error)
 }
 
-// Importer loads a CSV list into the registry; wire fills it from care.Import. The
-// answer is the report, as JSON.
+// Importer loads a CSV list into the registry; wire fills it. The answer is the
+// report with the refused rows, as JSON.
 type Importer interface {
-	Import(ctx context.Context, kind string, from io.Reader, actor string) (report any, err error)
+	Import(ctx context.Context, kind string, from io.Reader, o care.ImportOptions) (report any, err error)
 }
 
 // Registry is who is served, with what, and by whom; care.Registry fills it.

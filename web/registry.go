@@ -487,8 +487,8 @@ func (s *Server) importCSV(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	kind := r.PathValue("kind")
-	if !slices.Contains([]string{"elders", "devices", "providers", "responders", "areas"}, kind) {
-		fail(w, s.explain(ctx, care.Invalid("kind", "%q is not one of elders, devices, providers, responders, areas", kind)))
+	if !slices.Contains([]string{"elders", "devices", "providers", "responders"}, kind) {
+		fail(w, s.explain(ctx, care.Invalid("kind", "%q is not one of elders, devices, providers, responders", kind)))
 		return
 	}
 	longAnswer(w, importTime, importTime)
@@ -498,7 +498,8 @@ func (s *Server) importCSV(w http.ResponseWriter, r *http.Request) {
 		fail(w, s.explain(ctx, err))
 		return
 	}
-	report, err := s.opts.Importer.Import(ctx, kind, http.MaxBytesReader(w, r.Body, importMax), "admin:"+string(u.ID))
+	o := care.ImportOptions{Actor: "admin:" + string(u.ID), Encoding: r.URL.Query().Get("encoding"), Source: r.URL.Query().Get("source")}
+	report, err := s.opts.Importer.Import(ctx, kind, http.MaxBytesReader(w, r.Body, importMax), o)
 	var big *http.MaxBytesError
 	if errors.As(err, &big) {
 		fail(w, &Error{Code: "too_large", Message: "the list is over 512 MiB; split it", status: http.StatusRequestEntityTooLarge})

@@ -125,7 +125,7 @@ func (signer) SignProvider(p care.ProviderID, user string, until time.Time) (str
 
 type importer struct{}
 
-func (importer) Import(_ context.Context, kind string, from io.Reader, _ string) (any, error) {
+func (importer) Import(_ context.Context, kind string, from io.Reader, _ care.ImportOptions) (any, error) {
 	text, err := io.ReadAll(from)
 	return map[string]any{"kind": kind, "bytes": len(text)}, err
 }

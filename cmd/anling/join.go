@@ -88,9 +88,28 @@ func (a *app) putOperator(u care.User) {
 // importer loads lists that are sent over HTTP.
 type importer struct{ a *app }
 
-// Import implements web.Importer.
-func (i importer) Import(ctx context.Context, kind string, from io.Reader, actor string) (any, error) {
-	return i.a.registry.Import(ctx, kind, from, care.ImportOptions{Actor: actor})
+// rejectsMax bounds the refused rows that an answer carries.
+const rejectsMax = 16 << 20
+
+// Import implements web.Importer; the answer is importAnswer.
+func (i importer) Import(ctx context.Context, kind string, from io.Reader, o care.ImportOptions) (any, error) {
+	rejects := &clipped{left: rejectsMax}
+	o.Rejects = rejects
+	report, err := i.a.registry.Import(ctx, kind, from, o)
+	return importAnswer{Report: report, RejectedCSV: rejects.text.String()}, err
+}
+
+// clipped keeps whole writes up to its bound, and drops what comes after.
+type clipped struct {
+	text strings.Builder
+	left int
+}
+
+func (c *clipped) Write(b []byte) (int, error) {
+	if c.left -= len(b); c.left >= 0 {
+		c.text.Write(b)
+	}
+	return len(b), nil
 }
 
 // alert rings operators for an alarm that is not stored: on every console, and on

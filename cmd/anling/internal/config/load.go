@@ -18,7 +18,7 @@ import (
 const EnvPrefix = "ANLING_"
 
 // ownEnv are variables with the prefix that are no settings.
-var ownEnv = map[string]bool{"ANLING_DEMO_PASSWORD": true, "ANLING_CONFIG": true}
+var ownEnv = map[string]bool{"ANLING_DEMO_PASSWORD": true, "ANLING_PASSWORD": true, "ANLING_CONFIG": true}
 
 // Load reads the file at path over the defaults, then the environment over both,
 // and checks the result. An empty path means defaults and environment only.
