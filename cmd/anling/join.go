@@ -149,6 +149,9 @@ func (a *app) parts() []web.Part {
 		named("store", a.store.Health), named("journal", a.guard.Health), named("nats", a.bus.Health), named("live", a.positions.Health),
 		named("recording", a.recordings.Health), named("prompts", a.promptHealth),
 	}
+	if a.sip != nil {
+		parts = append(parts, named("sip", a.sip.Health))
+	}
 	return parts
 }
 
