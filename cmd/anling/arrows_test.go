@@ -43,6 +43,7 @@ var arrows = map[string][]string{
 	"care/district":        {"care", "geo"},
 	"sos":                  {"care", "event", "geo"},
 	"sos/gt06":             {"sos", "care", "geo"},
+	"sos/sostest":          {"sos", "care"},
 	"sos/watch":            {"sos", "care", "geo"},
 	"dispatch":             {"dispatch/assign", "care", "event", "geo"},
 	"dispatch/assign":      {"care", "event", "geo"},

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"anling/sos"
+	"anling/sos/sostest"
 )
 
 func BenchmarkDecodeHeartbeat(b *testing.B) { benchmarkDecode(b, EncodeHeartbeat(InfoFix, 6, 4, 1, 2)) }
@@ -31,7 +32,7 @@ func benchmarkDecode(b *testing.B, frame []byte) {
 // on the same cores included.
 func BenchmarkHeartbeats(b *testing.B) {
 	const devices = 200
-	addr := serve(b, &ear{}, ServerOptions{Limits: sos.Limits{PerIP: devices, Rate: 1e9, Burst: 1e9}})
+	addr := serve(b, &sostest.Ear{}, ServerOptions{Limits: sos.Limits{PerIP: devices, Rate: 1e9, Burst: 1e9}})
 	conns := make([]net.Conn, devices)
 	answer := len(EncodeReply(0x13, 1))
 	for i := range conns {
@@ -78,7 +79,7 @@ func TestIdleServer(t *testing.T) {
 }
 
 // quiet remembers nothing.
-type quiet struct{ ear }
+type quiet struct{ sostest.Ear }
 
 func (*quiet) Seen(sos.Sign) {}
 

@@ -9,66 +9,16 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
-	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"anling/care"
 	"anling/sos"
+	"anling/sos/sostest"
 )
 
 const imei = "860000000000012"
-
-// ear is a Receiver that can be slow or refuse.
-type ear struct {
-	mu     sync.Mutex
-	alarms []care.Alarm
-	signs  []sos.Sign
-	frames []sos.RawFrame
-	block  chan struct{}
-	fail   error
-}
-
-func (e *ear) Receive(ctx context.Context, a care.Alarm) (care.Opened, error) {
-	e.mu.Lock()
-	e.alarms = append(e.alarms, a)
-	block, fail := e.block, e.fail
-	e.mu.Unlock()
-	if block != nil {
-		select {
-		case <-block:
-		case <-ctx.Done():
-			return care.Opened{}, ctx.Err()
-		}
-	}
-	return care.Opened{}, fail
-}
-
-func (e *ear) Seen(s sos.Sign) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.signs = append(e.signs, s)
-}
-
-func (e *ear) Keep(_ context.Context, f sos.RawFrame) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.frames = append(e.frames, f)
-	return e.fail
-}
-
-func (e *ear) set(block chan struct{}, fail error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.block, e.fail = block, fail
-}
-
-func (e *ear) all() []care.Alarm {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return slices.Clone(e.alarms)
-}
 
 // models is a registry of one model.
 type models string
@@ -158,13 +108,13 @@ func login(t testing.TB, id string, serial uint16) []byte {
 }
 
 func TestPressOfAPendant(t *testing.T) {
-	e := &ear{}
+	e := &sostest.Ear{}
 	d := connect(t, serve(t, e, ServerOptions{Models: models("VL103"), Now: func() time.Time { return pressed.Add(2 * time.Second) }}))
 	low := press()
 	low.Voltage = 1
 	d.send(login(t, imei, 1), EncodeHeartbeat(InfoFix, 6, 4, 1, 2), EncodeTimeRequest(3), EncodeAlarm(low, 4), EncodeCellAlarm(low, 5))
 	d.answered(EncodeReply(0x01, 1), EncodeReply(0x13, 2), EncodeTimeAnswer(3, pressed.Add(2*time.Second)), EncodeReply(0x26, 4), EncodeReply(0x19, 5))
-	all := e.all()
+	all := e.Alarms()
 	a := all[0]
 	if len(all) != 2 || a.ClaimedID != imei || a.Protocol != "gt06" || a.Kinds[0] != care.KindSOS || a.Position == nil || a.TimeQuality != "good" || a.History || *a.Battery > 20 {
 		t.Fatalf("alarms %+v", all)
@@ -175,50 +125,48 @@ func TestPressOfAPendant(t *testing.T) {
 	if all[1].TimeQuality != "absent" || all[1].SourceEventID == a.SourceEventID {
 		t.Errorf("alarm by cell %+v", all[1])
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.signs) < 4 {
-		t.Errorf("%d signs of life", len(e.signs))
+	if len(e.Signs()) < 4 {
+		t.Errorf("%d signs of life", len(e.Signs()))
 	}
 }
 
 func TestAlarmWaitsForItsCommit(t *testing.T) {
-	e := &ear{}
+	e := &sostest.Ear{}
 	d := connect(t, serve(t, e, ServerOptions{}))
 	d.send(login(t, imei, 1))
 	d.answered(EncodeReply(0x01, 1))
 	block := make(chan struct{})
-	e.set(block, nil)
+	e.Set(block, nil)
 	d.send(EncodeAlarm(press(), 2))
 	d.unanswered(3)
 	close(block)
 	d.answered(EncodeReply(0x26, 2))
-	e.set(nil, errors.New("disk is full"))
+	e.Set(nil, errors.New("disk is full"))
 	d.send(EncodeAlarm(press(), 4))
 	d.unanswered(5)
 	other := connect(t, d.RemoteAddr().String())
 	other.send(login(t, "860000000000020", 1))
 	other.answered(EncodeReply(0x01, 1)) // login and heartbeat do not depend on the store
-	e.set(nil, nil)
+	e.Set(nil, nil)
 	d.send(EncodeAlarm(press(), 4))
 	d.answered(EncodeReply(0x26, 4))
-	if all := e.all(); all[1].SourceEventID != all[2].SourceEventID || all[0].SourceEventID == all[1].SourceEventID {
+	if all := e.Alarms(); all[1].SourceEventID != all[2].SourceEventID || all[0].SourceEventID == all[1].SourceEventID {
 		t.Errorf("keys %q %q %q", all[0].SourceEventID, all[1].SourceEventID, all[2].SourceEventID)
 	}
 }
 
 func TestPressBeforeTheLoginIsAPress(t *testing.T) {
-	e := &ear{}
+	e := &sostest.Ear{}
 	d := connect(t, serve(t, e, ServerOptions{}))
 	d.send(EncodeHeartbeat(4, 6, 4, 1, 1), EncodeAlarm(press(), 2))
 	d.answered(EncodeReply(0x26, 2))
-	if a := e.all()[0]; a.ClaimedID != "addr:127.0.0.1" || a.Kinds[0] != care.KindSOS || len(a.Reasons) == 0 {
+	if a := e.Alarms()[0]; a.ClaimedID != "addr:127.0.0.1" || a.Kinds[0] != care.KindSOS || len(a.Reasons) == 0 {
 		t.Errorf("alarm %+v", a)
 	}
 }
 
 func TestFrameIsReadAtEveryCut(t *testing.T) {
-	e := &ear{}
+	e := &sostest.Ear{}
 	addr := serve(t, e, ServerOptions{})
 	alarm := EncodeAlarm(press(), 2)
 	for cut := 1; cut < len(alarm); cut += 3 {
@@ -232,7 +180,7 @@ func TestFrameIsReadAtEveryCut(t *testing.T) {
 }
 
 func TestBadFramesEndAConnection(t *testing.T) {
-	e := &ear{}
+	e := &sostest.Ear{}
 	addr := serve(t, e, ServerOptions{})
 	bad := EncodeAlarm(press(), 9)
 	bad[20] ^= 1
@@ -259,26 +207,26 @@ func TestBadFramesEndAConnection(t *testing.T) {
 			d.closed()
 		})
 	}
-	if n := len(e.all()); n != 0 {
+	if n := len(e.Alarms()); n != 0 {
 		t.Errorf("%d alarms out of garbage", n)
 	}
 }
 
 func TestUnknownMessageIsAnsweredAfterItIsKept(t *testing.T) {
-	e := &ear{}
+	e := &sostest.Ear{}
 	d := connect(t, serve(t, e, ServerOptions{}))
 	d.send(login(t, imei, 1), EncodeFrame(0x55, []byte{1, 2, 3}, 2))
 	d.answered(EncodeReply(0x01, 1), EncodeReply(0x55, 2))
-	if f := e.frames; len(f) != 1 || f[0].ClaimedID != imei || f[0].Reason != "unknown_type" {
+	if f := e.Frames(); len(f) != 1 || f[0].ClaimedID != imei || f[0].Reason != "unknown_type" {
 		t.Errorf("kept %+v", f)
 	}
-	e.set(nil, errors.New("disk is full"))
+	e.Set(nil, errors.New("disk is full"))
 	d.send(EncodeFrame(0x55, []byte{1, 2, 3}, 3))
 	d.unanswered(4)
 }
 
 func TestFloodOfOneDeviceLosesPositionsOnly(t *testing.T) {
-	e := &ear{}
+	e := &sostest.Ear{}
 	d := connect(t, serve(t, e, ServerOptions{}))
 	d.send(login(t, imei, 1))
 	for i := range 500 {
@@ -286,9 +234,7 @@ func TestFloodOfOneDeviceLosesPositionsOnly(t *testing.T) {
 	}
 	d.send(EncodeAlarm(press(), 501))
 	d.answered(EncodeReply(0x01, 1), EncodeReply(0x26, 501))
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if n := len(e.signs); n > 100 {
+	if n := len(e.Signs()); n > 100 {
 		t.Errorf("%d of 500 positions in a moment", n)
 	}
 }
@@ -298,7 +244,7 @@ func TestTenThousandPeersOfGarbage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("ten thousand connections")
 	}
-	e := &ear{}
+	e := &sostest.Ear{}
 	addr := serve(t, e, ServerOptions{Limits: sos.Limits{PerIP: 1000, AcceptRate: 1e6, AcceptBurst: 1e6, Login: time.Second}})
 	before := heap()
 	goroutines := runtime.NumGoroutine()

@@ -2,39 +2,19 @@ package gt06
 
 import (
 	"bytes"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"anling/care"
+	"anling/sos/sostest"
 )
 
 // vectorKinds are the words of the vectors; those without an entry are information.
 var vectorKinds = map[string]care.Kind{"sos": care.KindSOS, "fall_down": care.KindFall, "low_battery": care.KindBattery, "low_power": care.KindBattery,
 	"power_cut": care.KindMains, "power_off": care.KindPowerOff, "removing": care.KindRemoved, "tampering": care.KindTamper,
 	"accident": care.KindCollision, "general": care.KindUnspecified, "door": care.KindDoor, "geofence_exit": care.KindGeofenceExit}
-
-// vectors reads a table of frames, each row by its columns' names.
-func vectors(t testing.TB, name string) []map[string]string {
-	t.Helper()
-	text, err := os.ReadFile("../../testdata/vectors/" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	var rows []map[string]string
-	columns := strings.Split(lines[0], "\t")
-	for _, line := range lines[1:] {
-		row := map[string]string{}
-		for i, v := range strings.Split(line, "\t") {
-			row[columns[i]] = v
-		}
-		rows = append(rows, row)
-	}
-	return rows
-}
 
 // unread names the rows of which the layout is not known, by the beginning of the
 // frame: they are taken as far as they go.
@@ -43,7 +23,7 @@ var unread = map[string]string{
 }
 
 func TestVectors(t *testing.T) {
-	rows := vectors(t, "gt06.tsv")
+	rows := sostest.Vectors(t, "gt06.tsv")
 	if len(rows) < 80 {
 		t.Fatalf("%d rows", len(rows))
 	}
@@ -88,7 +68,7 @@ func TestVectors(t *testing.T) {
 
 func TestMustVectors(t *testing.T) {
 	checked := 0
-	for _, row := range vectors(t, "must.tsv") {
+	for _, row := range sostest.Vectors(t, "must.tsv") {
 		if row["protocol"] != "gt06" {
 			continue
 		}

@@ -8,66 +8,16 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"anling/care"
 	"anling/sos"
+	"anling/sos/sostest"
 )
 
-// ear is a Receiver that can be slow or refuse.
-type ear struct {
-	mu     sync.Mutex
-	alarms []care.Alarm
-	signs  []sos.Sign
-	frames []sos.RawFrame
-	block  chan struct{}
-	fail   error
-}
-
-func (e *ear) Receive(ctx context.Context, a care.Alarm) (care.Opened, error) {
-	e.mu.Lock()
-	e.alarms = append(e.alarms, a)
-	block, fail := e.block, e.fail
-	e.mu.Unlock()
-	if block != nil {
-		select {
-		case <-block:
-		case <-ctx.Done():
-			return care.Opened{}, ctx.Err()
-		}
-	}
-	return care.Opened{}, fail
-}
-
-func (e *ear) Seen(s sos.Sign) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.signs = append(e.signs, s)
-}
-
-func (e *ear) Keep(_ context.Context, f sos.RawFrame) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.frames = append(e.frames, f)
-	return nil
-}
-
-func (e *ear) set(block chan struct{}, fail error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.block, e.fail = block, fail
-}
-
-func (e *ear) all() []care.Alarm {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return slices.Clone(e.alarms)
-}
-
 // wear connects a watch to a server of its own.
-func wear(t *testing.T, e *ear) *wrist {
+func wear(t *testing.T, e *sostest.Ear) *wrist {
 	t.Helper()
 	l, err := sos.Listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
@@ -119,13 +69,13 @@ const (
 )
 
 func TestPressOfAWatch(t *testing.T) {
-	e := &ear{}
+	e := &sostest.Ear{}
 	w := wear(t, e)
 	w.send(EncodeHeartbeat(id, 1, 2, 80), EncodePosition(id, press(0), false), EncodeAlarm(id, press(StatusSOS|StatusLow)), Encode("3G", id, "", "HUMBUG,1"))
 	w.answered(lk + al)
 	w.send(EncodePosition(id, press(StatusSOS|StatusLow), true), EncodeHeartbeat(id, 1, 2, 80))
 	w.answered(lk)
-	all := e.all()
+	all := e.Alarms()
 	if len(all) == 0 {
 		t.Fatal("no alarm")
 	}
@@ -134,47 +84,45 @@ func TestPressOfAWatch(t *testing.T) {
 		t.Errorf("alarm %+v", a)
 	}
 	deadline := time.Now().Add(5 * time.Second)
-	for len(e.all()) < 2 && time.Now().Before(deadline) {
+	for len(e.Alarms()) < 2 && time.Now().Before(deadline) {
 		w.send(EncodeHeartbeat(id, 1, 2, 80))
 		w.answered(lk)
 	}
-	if all = e.all(); len(all) != 2 || !all[1].History || all[1].SourceEventID != a.SourceEventID {
+	if all = e.Alarms(); len(all) != 2 || !all[1].History || all[1].SourceEventID != a.SourceEventID {
 		t.Errorf("the same press as history: %+v", all)
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.frames) != 1 || !strings.Contains(string(e.frames[0].Raw), "HUMBUG") || len(e.signs) < 5 {
-		t.Errorf("kept %v, %d signs", e.frames, len(e.signs))
+	if len(e.Frames()) != 1 || !strings.Contains(string(e.Frames()[0].Raw), "HUMBUG") || len(e.Signs()) < 5 {
+		t.Errorf("kept %v, %d signs", e.Frames(), len(e.Signs()))
 	}
 }
 
 func TestAlarmWaitsForItsCommitAndHeartbeatDoesNot(t *testing.T) {
-	e := &ear{}
+	e := &sostest.Ear{}
 	w := wear(t, e)
 	block := make(chan struct{})
-	e.set(block, nil)
+	e.Set(block, nil)
 	w.send(EncodeAlarm(id, press(StatusSOS)), EncodeHeartbeat(id, 1, 2, 80))
 	w.answered(lk)
 	w.send(EncodeAlarm(id, press(StatusSOS)), EncodeHeartbeat(id, 1, 2, 80)) // it repeats until answered
 	w.answered(lk)
 	close(block)
 	w.answered(al + al)
-	e.set(nil, errors.New("disk is full"))
+	e.Set(nil, errors.New("disk is full"))
 	later := press(StatusSOS)
 	later.Time = later.Time.Add(time.Minute)
 	w.send(EncodeAlarm(id, later), EncodeHeartbeat(id, 1, 2, 80))
 	w.answered(lk)
-	e.set(nil, nil)
+	e.Set(nil, nil)
 	w.send(EncodeAlarm(id, later))
 	w.answered(al)
 }
 
 func TestAnotherWatchOnTheSameLineIsNoted(t *testing.T) {
-	e := &ear{}
+	e := &sostest.Ear{}
 	w := wear(t, e)
 	w.send(EncodeHeartbeat(id, 1, 2, 80), EncodeAlarm("8800000016", press(StatusSOS)))
 	w.answered(lk + "[3G*8800000016*0002*AL]")
-	if a := e.all()[0]; a.ClaimedID != "8800000016" || len(a.Reasons) != 1 {
+	if a := e.Alarms()[0]; a.ClaimedID != "8800000016" || len(a.Reasons) != 1 {
 		t.Errorf("alarm %+v", a)
 	}
 }
@@ -182,7 +130,7 @@ func TestAnotherWatchOnTheSameLineIsNoted(t *testing.T) {
 func TestGarbageEndsAConnection(t *testing.T) {
 	for name, junk := range map[string]string{"HTTP": strings.Repeat("GET / HTTP/1.1\r\n", 30), "bad headers": strings.Repeat("[x]", 12), "a frame without end": "[" + strings.Repeat("y", 70_000)} {
 		t.Run(name, func(t *testing.T) {
-			e := &ear{}
+			e := &sostest.Ear{}
 			w := wear(t, e)
 			_, _ = io.WriteString(w, junk)
 			_ = w.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -190,7 +138,7 @@ func TestGarbageEndsAConnection(t *testing.T) {
 			if _, err := io.Copy(io.Discard, w); errors.As(err, &n) && n.Timeout() {
 				t.Fatal("the connection stays open")
 			}
-			if len(e.all()) != 0 {
+			if len(e.Alarms()) != 0 {
 				t.Error("an alarm out of garbage")
 			}
 		})

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"math"
-	"os"
 	"reflect"
 	"slices"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 
 	"anling/care"
 	"anling/geo"
+	"anling/sos/sostest"
 )
 
 const id = "8800000015"
@@ -25,28 +25,8 @@ func press(status uint32) Report {
 		Status: status, Cell: Cell{MCC: "460", MNC: "0", LAC: "1234", CID: "5678", RSSI: 100}, AccuracyM: 10}
 }
 
-// vectors reads a table of frames, each row by its columns' names.
-func vectors(t testing.TB, name string) []map[string]string {
-	t.Helper()
-	text, err := os.ReadFile("../../testdata/vectors/" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	var rows []map[string]string
-	columns := strings.Split(lines[0], "\t")
-	for _, line := range lines[1:] {
-		row := map[string]string{}
-		for i, v := range strings.Split(line, "\t") {
-			row[columns[i]] = v
-		}
-		rows = append(rows, row)
-	}
-	return rows
-}
-
 func TestVectors(t *testing.T) {
-	rows := vectors(t, "watch.tsv")
+	rows := sostest.Vectors(t, "watch.tsv")
 	if len(rows) < 25 {
 		t.Fatalf("%d rows", len(rows))
 	}
@@ -80,7 +60,7 @@ func TestVectors(t *testing.T) {
 			t.Errorf("%.40s: a position is answered", row["frame"])
 		}
 	}
-	for _, row := range vectors(t, "must.tsv") {
+	for _, row := range sostest.Vectors(t, "must.tsv") {
 		if row["protocol"] != "watch" {
 			continue
 		}
