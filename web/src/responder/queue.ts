@@ -85,8 +85,8 @@ export async function flush(): Promise<void> {
     const done = a;
     try {
       const result = await post<unknown>(a.path, a.body, a.key);
+      answered(done, result); // first what it led to, then it is forgotten: no step back between
       save(load().filter((x) => x.key !== done.key));
-      answered(done, result);
     } catch (e) {
       if (e instanceof Refusal && e.status >= 400 && e.status < 500 && e.status !== 429 && e.status !== 401) {
         save(load().filter((x) => x.key !== done.key));

@@ -15,7 +15,11 @@ export const duty = signal('');
 export const notice = signal('');
 
 export const offers = new Feed<Offer[]>(() => '/offers', [], items);
-export const assignments = new Feed<Assignment[]>(() => '/assignments?mine=true', [], items);
+export const assignments: Feed<Assignment[]> = new Feed<Assignment[]>(() => '/assignments?mine=true', [], (a) => {
+  // An answer that was under way while a step was taken does not undo it.
+  const known = new Map(assignments.value.value.map((x) => [x.id, x]));
+  return items<Assignment>(a).map((x) => { const k = known.get(x.id); return k && k.version > x.version ? k : x; });
+});
 
 const underway = ['accepted', 'en_route', 'on_scene', 'transport'];
 
@@ -47,8 +51,12 @@ export const waiting = computed<Offer[]>(() => {
 const expiredMs = 120000; // so long an offer whose clock ran out is still shown
 /** putBy are expired offers that the responder has put aside. */
 export const putBy = signal<ReadonlySet<string>>(new Set());
-/** answering is the offer whose answer waits for the server's word. */
-export const answering = computed(() => queue.value.find((q) => q.what === 'accept'));
+/** settling is the moment between the acceptance and the job on the screen. */
+const settling = signal(false);
+const settleMs = 5000;
+
+/** answering tells that an acceptance waits for the server's word. */
+export const answering = computed(() => settling.value || queue.value.some((q) => q.what === 'accept'));
 
 export const live = new Live(['responder'], {
   snap: (views) => {
@@ -66,7 +74,7 @@ export function refresh(soon?: number): void {
   assignments.refresh(soon);
 }
 
-assignments.value.subscribe(() => { if (current.value) sheet.refresh(0); else sheet.clear(); });
+assignments.value.subscribe(() => { if (current.value) { settling.value = false; sheet.refresh(0); } else sheet.clear(); });
 
 // A job that ended without the responder's own doing is told to him.
 let had = '';
@@ -90,10 +98,18 @@ export async function start(): Promise<void> {
 }
 
 function done(a: { what: string; about: string }, result: unknown): void {
+  if (a.what === 'accept' || a.what === 'decline') {
+    const r = result as Result;
+    offers.set(offers.value.value.map((o) => (o.id === a.about ? { ...o, status: r.status } : o)));
+    if (a.what === 'accept' && r.status === 'accepted') {
+      settling.value = true;
+      window.setTimeout(() => { settling.value = false; }, settleMs);
+    } else if (a.what === 'accept') notice.value = term('offer_result', r.status);
+  } else if (a.what === 'advance' || a.what === 'give_up') {
+    const now = result as Assignment;
+    assignments.set(assignments.value.value.map((x) => (x.id === now.id ? { ...x, ...now } : x)));
+  }
   refresh(0);
-  if (a.what !== 'accept') return;
-  const r = result as Result;
-  if (r.status !== 'accepted') notice.value = term('offer_result', r.status);
 }
 
 function refusedBy(a: { what: string; about: string }, e: Refusal): void {

@@ -44,7 +44,7 @@ export interface Candidate {
 export interface Assignment {
   id: string; incident_id?: string; elder_id?: string; priority: Priority; place: Fix; status: string; epoch: number; wave: number;
   responder_id?: string; responder_name?: string; offer_id?: string; reasons?: Candidate[]; created_at: string; accepted_at?: string; en_route_at?: string;
-  on_scene_at?: string; done_at?: string; arrive_by?: string; outcome?: string; elder?: Elder; kinds?: string[];
+  on_scene_at?: string; done_at?: string; arrive_by?: string; outcome?: string; version: number; elder?: Elder; kinds?: string[];
 }
 
 export interface Offer {
