@@ -7,6 +7,9 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 SQLC        := github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1
 TOOLS       := $(CURDIR)/.tools
 FUZZTIME    ?= 20s
+# One set of flags for building and testing: what is compiled once serves both.
+export CGO_ENABLED := 0
+export GOFLAGS     := -trimpath
 # Debian packages that the tests use; the server itself needs none of them.
 PACKAGES    := postgresql redis-server sip-tester baresip chromium fonts-noto-cjk nodejs espeak-ng sox
 
@@ -16,7 +19,7 @@ help: ## this list
 
 .PHONY: build
 build: ## build bin/anling and bin/anlingsim; needs Go alone
-	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/ ./cmd/anling $(wildcard ./cmd/anlingsim)
+	go build -ldflags "-X main.version=$(VERSION)" -o bin/ ./cmd/anling ./cmd/anlingsim
 
 .PHONY: demo
 demo: build ## a generated district, one SOS press and one hotline call; pages at http://127.0.0.1:8080
@@ -38,7 +41,7 @@ test: deps build ## every test, with PostgreSQL, Redis, SIP peers and a browser
 
 .PHONY: race
 race: deps ## every test under the race detector
-	go test -race -timeout 40m ./...
+	CGO_ENABLED=1 go test -race -timeout 40m ./...
 
 .PHONY: lint
 lint: ## go vet, gofmt and staticcheck
@@ -71,7 +74,7 @@ prompts: ## rebuild the spoken prompts (needs espeak-ng and sox)
 .PHONY: sqlc
 sqlc: ## regenerate store/db from the queries
 	@mkdir -p $(TOOLS)
-	@test -x $(TOOLS)/sqlc || GOBIN=$(TOOLS) go install $(SQLC)
+	@test -x $(TOOLS)/sqlc || CGO_ENABLED=1 GOBIN=$(TOOLS) go install $(SQLC)
 	$(TOOLS)/sqlc generate
 
 .PHONY: clean
