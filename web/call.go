@@ -70,6 +70,7 @@ type Operator struct {
 	State    string      `json:"state" doc:"offline, ready, reserved, ringing, talking, hold, wrap_up, break"`
 	Reason   string      `json:"reason,omitempty"`
 	Phone    bool        `json:"registered" doc:"The telephone is signed in"`
+	Online   bool        `json:"online" doc:"A console is open"`
 	CallID   care.CallID `json:"call_id,omitempty"`
 	Since    time.Time   `json:"since,omitzero"`
 	Deadline time.Time   `json:"deadline,omitzero" doc:"End of wrap-up or of the offer"`
@@ -139,7 +140,7 @@ func (s *Server) operatorViews(ctx context.Context) ([]Operator, error) {
 	all, err := s.opts.CallCentre.Operators(ctx)
 	views := make([]Operator, len(all))
 	for n, o := range all {
-		views[n] = Operator{UserID: o.UserID, Name: o.Name, Account: o.Account, State: string(o.State), Reason: o.Reason, Phone: o.Phone, CallID: o.CallID, Since: o.Since, Deadline: o.Deadline, Skills: o.Skills}
+		views[n] = Operator{UserID: o.UserID, Name: o.Name, Account: o.Account, State: string(o.State), Reason: o.Reason, Phone: o.Phone, Online: s.online("operator", string(o.UserID)), CallID: o.CallID, Since: o.Since, Deadline: o.Deadline, Skills: o.Skills}
 	}
 	return views, err
 }

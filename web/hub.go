@@ -324,6 +324,21 @@ func (h *hub) ask(ctx context.Context, f func()) bool {
 	return false
 }
 
+// here counts who has a page open at this server.
+func (h *hub) here(ctx context.Context) []Seat {
+	var seats []Seat
+	h.ask(ctx, func() {
+		known := map[care.UserID]bool{}
+		for c := range h.clients {
+			if !known[c.who.ID] {
+				known[c.who.ID] = true
+				seats = append(seats, Seat{UserID: c.who.ID, ResponderID: c.who.ResponderID, Role: c.who.Role})
+			}
+		}
+	})
+	return seats
+}
+
 // join adds a client. When it can go on from where it was, back holds the facts
 // between; otherwise it needs a snapshot of the state at or after seq.
 func (h *hub) join(ctx context.Context, c *client, epoch string, since int64) (now string, seq int64, back [][]byte, resumed, ok bool) {

@@ -46,8 +46,8 @@ func HashPassword(password string) (string, error) {
 // as long as for a known one.
 const nobody = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
-// checkPassword tells whether a password is that of a PHC string.
-func checkPassword(ctx context.Context, phc, password string) (bool, error) {
+// CheckPassword tells whether a password is that of a PHC string.
+func CheckPassword(ctx context.Context, phc, password string) (bool, error) {
 	var version, memory, passes int
 	var lanes uint8
 	parts := strings.Split(phc, "$")

@@ -18,12 +18,12 @@ func TestUnknownNamesCostAsMuch(t *testing.T) {
 		t.Errorf("nobody is %s, a real one %s", nobody, phc)
 	}
 	for text, want := range map[string]bool{phc: true, nobody: false} {
-		if good, err := checkPassword(t.Context(), text, "eight or more"); err != nil || good != want {
+		if good, err := CheckPassword(t.Context(), text, "eight or more"); err != nil || good != want {
 			t.Errorf("%s: %t, %v", text, good, err)
 		}
 	}
 	for _, bad := range []string{"", "$2b$10$abc", "$argon2id$v=19$m=4294967295,t=1,p=1$AAAA$AAAA", "$argon2id$v=16$m=19456,t=2,p=1$AAAA$AAAA", "$argon2id$v=19$m=1,t=1,p=1$!$AAAA"} {
-		if good, err := checkPassword(t.Context(), bad, "x"); good || err == nil {
+		if good, err := CheckPassword(t.Context(), bad, "x"); good || err == nil {
 			t.Errorf("a damaged hash %q: %t, %v", bad, good, err)
 		}
 	}

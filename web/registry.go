@@ -295,6 +295,7 @@ type Person struct {
 	Fix          *care.Fix         `json:"fix,omitempty"`
 	AssignmentID care.AssignmentID `json:"assignment_id,omitempty"`
 	PhoneMasked  string            `json:"phone_masked,omitempty"`
+	Online       bool              `json:"online" doc:"The responder's page is open"`
 }
 
 // staffOf lists the responders of a provider.
@@ -333,7 +334,9 @@ func (s *Server) responderViews(ctx context.Context, u reader) ([]Person, error)
 		if u.Role == care.RoleProvider && r.ProviderID != u.ProviderID {
 			continue
 		}
-		views = append(views, person(u, r, now[r.ID]))
+		p := person(u, r, now[r.ID])
+		p.Online = s.online("responder", string(r.ID))
+		views = append(views, p)
 	}
 	return views, nil
 }

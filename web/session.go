@@ -113,7 +113,7 @@ func (s *Server) login(ctx context.Context, in credentials, from string, secure 
 	if unknown {
 		phc = nobody
 	}
-	good, err := checkPassword(ctx, phc, in.Password)
+	good, err := CheckPassword(ctx, phc, in.Password)
 	if err != nil {
 		return Me{}, nil, err
 	}

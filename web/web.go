@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"anling/care"
 	"anling/event"
 )
 
@@ -36,6 +37,10 @@ type Options struct {
 	Signer     Signer
 	Positions  func(ctx context.Context, who Responder, fix Fix) // told of a responder's position besides Engine.Move, may be nil
 	OnUser     func(User)                                        // told of an account that was saved, may be nil
+
+	// Online tells whether the user ("operator") or responder ("responder") has a page
+	// open on any node; it answers at once. May be nil.
+	Online func(kind, id string) bool
 
 	Parts []Part                          // of the health, in the order of the footer
 	Probe func(ctx context.Context) error // a real durable write, for /readyz
@@ -112,6 +117,19 @@ func (s *Server) Committed(events []event.Event) { s.hub.committed(events) }
 // Emergency shows a message on every console at once, past the store: what could not
 // be kept is rung through all the same.
 func (s *Server) Emergency(body map[string]any) { s.hub.emergency(body) }
+
+// Seat is somebody who has a page open.
+type Seat struct {
+	UserID      care.UserID
+	ResponderID care.ResponderID // of a responder's account
+	Role        care.Role
+}
+
+// Here lists who has a page open at this server.
+func (s *Server) Here(ctx context.Context) []Seat { return s.hub.here(ctx) }
+
+// online tells whether somebody has a page open on any node.
+func (s *Server) online(kind, id string) bool { return s.opts.Online != nil && s.opts.Online(kind, id) }
 
 // Run keeps the live channel until ctx ends.
 func (s *Server) Run(ctx context.Context) error {

@@ -156,29 +156,35 @@ func (a *app) fillDemo(ctx context.Context, town *district.District) (*cast, err
 		accounts = append(accounts, care.User{Name: fmt.Sprintf("responder%d", i+1), DisplayName: r.Name, Role: care.RoleResponder, ResponderID: r.ID})
 	}
 	for _, u := range accounts {
-		u.Password = hash
-		if err := a.saveDemoUser(ctx, u, people.password); err != nil {
+		if err := a.saveDemoUser(ctx, u, hash, people.password); err != nil {
 			return nil, err
 		}
 	}
 	return people, nil
 }
 
-// saveDemoUser makes an account, or gives one that is there the demo's password.
-func (a *app) saveDemoUser(ctx context.Context, u care.User, secret string) error {
+// saveDemoUser makes an account, or gives one that is there the demo's password. Who
+// has that already stays signed in.
+func (a *app) saveDemoUser(ctx context.Context, u care.User, hash, password string) error {
 	old, err := a.users.UserByName(ctx, u.Name)
-	switch {
-	case err == nil:
-		old.Password = u.Password
-		u = old
-	case !errors.Is(err, care.ErrNotFound):
+	if err != nil && !errors.Is(err, care.ErrNotFound) {
 		return err
 	}
-	if u, err = a.users.SaveUser(ctx, u, "demo"); err != nil {
-		return fmt.Errorf("account %s: %w", u.Name, err)
+	same := false
+	if err == nil {
+		if same, err = web.CheckPassword(ctx, old.Password, password); err != nil {
+			return err
+		}
+		u = old
+	}
+	if !same {
+		u.Password = hash
+		if u, err = a.users.SaveUser(ctx, u, "demo"); err != nil {
+			return fmt.Errorf("account %s: %w", u.Name, err)
+		}
 	}
 	if u.Role == care.RoleOperator {
-		if err := a.users.SetPhone(ctx, u.ID, demoPhone, a.cfg.SIP.Realm, web.SIPDigests(demoPhone, a.cfg.SIP.Realm, secret), "demo"); err != nil {
+		if err := a.users.SetPhone(ctx, u.ID, demoPhone, a.cfg.SIP.Realm, web.SIPDigests(demoPhone, a.cfg.SIP.Realm, password), "demo"); err != nil {
 			return err
 		}
 		u.Phone = demoPhone

@@ -60,6 +60,7 @@ type app struct {
 	guard       *dispatch.Guard
 	roster      *roster
 	positions   *positions
+	presence    *presence
 	media       *media.Engine
 	prompts     *media.Prompts
 	recordings  *recording.Pool
@@ -320,11 +321,12 @@ func (a *app) openWeb(ctx context.Context) (err error) {
 	}
 	a.web, err = web.New(web.Options{Users: a.users, Incidents: desk{a.board, a.guard}, Engine: a.engine, Registry: a.registry, CallCentre: a.calls,
 		Importer: importer{a}, Signer: providerTokens{a.signer}, Positions: func(ctx context.Context, id care.ResponderID, fix care.Fix) { a.positions.share(ctx, id, fix) },
-		OnUser: a.putOperator, Parts: a.parts(), Probe: a.store.Probe, Epoch: a.store.Epoch(), Build: version, District: a.cfg.District.Name, Hotline: a.cfg.SIP.Hotline,
+		OnUser: a.putOperator, Online: func(kind, id string) bool { return a.presence.Online(kind, id) }, Parts: a.parts(), Probe: a.store.Probe, Epoch: a.store.Epoch(), Build: version, District: a.cfg.District.Name, Hotline: a.cfg.SIP.Hotline,
 		Realm: a.cfg.SIP.Realm, PublicURL: a.cfg.HTTP.PublicURL, TLS: secure, SessionTTL: a.cfg.HTTP.SessionTTL, Log: a.log.Named("web"), Metrics: a.reg, Gather: a.reg})
 	if err != nil {
 		return err
 	}
+	a.presence = newPresence(a.live, a.web.Here, a.log.Named("presence"))
 	if a.listeners["web"], err = (&net.ListenConfig{}).Listen(ctx, "tcp", a.cfg.HTTP.Listen); err != nil {
 		return fmt.Errorf("http.listen: %w", err)
 	}
@@ -373,7 +375,7 @@ func (a *app) Run(ctx context.Context) error {
 	}
 	stages = append(stages,
 		stage.Stage{Name: "calls", Grace: a.cfg.CallCentre.Drain + 30*time.Second, Runners: []stage.Runner{{Name: "calls", Run: a.calls.Run}}},
-		stage.Stage{Name: "live", Runners: []stage.Runner{{Name: "hub", Run: a.web.Run}, {Name: "intake", Run: a.intake.Run}, {Name: "supervision", Run: a.supervision.Run}}},
+		stage.Stage{Name: "live", Runners: []stage.Runner{{Name: "hub", Run: a.web.Run}, {Name: "presence", Run: a.presence.Run}, {Name: "intake", Run: a.intake.Run}, {Name: "supervision", Run: a.supervision.Run}}},
 		stage.Stage{Name: "doors", Runners: []stage.Runner{serve("gt06", a.gt06.Serve), serve("watch", a.watch.Serve), serve("web", a.web.Serve)}},
 	)
 	err := stage.Run(ctx, a.log, stages...)
