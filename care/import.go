@@ -191,19 +191,18 @@ const runRows = 32 << 10
 
 // draft is a row on its way into the registry.
 type draft struct {
-	line   row
-	elder  Elder
-	idents []string
-	digest string
-	row    ElderRow // when it is new
-	found  ElderID  // when it is there already
+	line  row
+	row   ElderRow
+	found ElderID // when it is there already
 }
 
-// elderImport is one import of elders: three steps, each on its own, hand runs of
-// rows on: read and check, look up, load.
+// elderImport is one import of elders: four steps, each on its own, hand runs of
+// rows on: read and check, look up, load the keys, load the records.
 type elderImport struct {
 	*importing
 	columns []*column[elderDraft]
+	scratch elderDraft          // of the reading step
+	spelled map[string]struct{} // names whose tokens the store has got
 	seed    maphash.Seed
 	idents  map[uint64]int32      // unique keys of the rows so far, and their lines
 	persons map[uint64]seenPerson // likewise
@@ -225,13 +224,13 @@ func (r *Registry) importElders(ctx context.Context, m *importing) error {
 		return err
 	}
 	m.report.Ignored = unknown
-	im := &elderImport{importing: m, columns: columns, seed: maphash.MakeSeed(), idents: map[uint64]int32{}, persons: map[uint64]seenPerson{}}
+	im := &elderImport{importing: m, columns: columns, spelled: map[string]struct{}{}, seed: maphash.MakeSeed(), idents: map[uint64]int32{}, persons: map[uint64]seenPerson{}}
 	if im.was, err = r.store.CountElders(ctx); err != nil {
 		return err
 	}
 	im.note = r.fact(EldersImported, "import", NewID[string](), 0, m.o.Actor, "", nil)
 	g, ctx := errgroup.WithContext(ctx)
-	checked, looked := make(chan []*draft), make(chan []*draft)
+	checked, looked, keyed := make(chan []*draft), make(chan []*draft), make(chan []*draft)
 	var readErr error
 	g.Go(func() error {
 		defer close(checked)
@@ -251,8 +250,20 @@ func (r *Registry) importElders(ctx context.Context, m *importing) error {
 		return nil
 	})
 	g.Go(func() error {
-		done := 0
+		defer close(keyed)
 		for run := range looked {
+			if err := im.r.store.LoadKeys(ctx, fresh(run)); err != nil {
+				return err
+			}
+			if err := send(ctx, keyed, run); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	g.Go(func() error {
+		done := 0
+		for run := range keyed {
 			if err := im.load(ctx, run); err != nil {
 				return err
 			}
@@ -294,12 +305,12 @@ func (im *elderImport) read(ctx context.Context, to chan<- []*draft) error {
 }
 
 // fill applies a row to a record and checks the whole.
-func (im *elderImport) fill(to Elder, line row) (Elder, int, error) {
-	d := elderDraft{Elder: to}
-	if i, err := apply(im.columns, &d, line); err != nil {
-		return d.Elder, i, err
+func (im *elderImport) fill(d *elderDraft, line row) (int, error) {
+	key := d.ExternalKey
+	if i, err := apply(im.columns, d, line); err != nil {
+		return i, err
 	}
-	if d.ExternalKey != to.ExternalKey {
+	if d.ExternalKey != key {
 		d.Source = im.o.Source
 	}
 	err := d.finish()
@@ -307,24 +318,26 @@ func (im *elderImport) fill(to Elder, line row) (Elder, int, error) {
 		err = im.r.checkElder(&d.Elder)
 	}
 	if err != nil {
-		return d.Elder, columnOf(im.columns, err), err
+		return columnOf(im.columns, err), err
 	}
-	return d.Elder, -1, nil
+	return -1, nil
 }
 
 func (im *elderImport) check(line row) *draft {
-	e, i, err := im.fill(Elder{}, line)
+	im.scratch = elderDraft{}
+	i, err := im.fill(&im.scratch, line)
 	if err != nil {
 		im.reject(line, i, err)
 		return nil
 	}
+	e := &im.scratch.Elder
 	strong := e.IDNumber != "" || e.ExternalKey != ""
 	if !strong && (e.BirthDate == "" || e.AreaCode == "") {
 		im.reject(line, -1, Invalid("", "needs an ID number, a key, or a birth date and an area beside the name: otherwise nobody can tell whether the person is here already"))
 		return nil
 	}
-	d := &draft{line: line, elder: e}
-	if d.idents, err = im.r.idents(e); err != nil {
+	d := &draft{line: line, row: ElderRow{Elder: *e}}
+	if d.row.Idents, err = im.r.idents(e); err != nil {
 		im.reject(line, columnOf(im.columns, Invalid("id_number", "")), err)
 		return nil
 	}
@@ -332,14 +345,14 @@ func (im *elderImport) check(line row) *draft {
 		im.reject(line, columnOf(im.columns, err), err)
 		return nil
 	}
-	d.digest = im.r.digest(line.cells)
+	d.row.Digest = im.r.digest(line.cells)
 	im.ask(d)
 	return d
 }
 
 // ask notes what is possible but odd about an ID number.
 func (im *elderImport) ask(d *draft) {
-	if d.elder.IDType != "resident_id" || len(im.report.Questions) >= maxProblems {
+	if d.row.Elder.IDType != "resident_id" || len(im.report.Questions) >= maxProblems {
 		return
 	}
 	i := slices.IndexFunc(im.columns, func(c *column[elderDraft]) bool { return c != nil && c.name == "id_number" })
@@ -355,17 +368,17 @@ func (im *elderImport) ask(d *draft) {
 
 // once refuses a person who was in the file already.
 func (im *elderImport) once(d *draft, strong bool) error {
-	for _, ident := range d.idents {
+	for _, ident := range d.row.Idents {
 		if first, twice := im.idents[maphash.String(im.seed, ident)]; twice {
 			return Invalid(identField(ident), "the same %s as in line %d", identName(ident), first)
 		}
 	}
-	person := maphash.String(im.seed, personIdent(d.elder))
-	if first, twice := im.persons[person]; twice && (!strong || !first.strong) && d.elder.BirthDate != "" {
+	person := maphash.String(im.seed, personIdent(&d.row.Elder))
+	if first, twice := im.persons[person]; twice && (!strong || !first.strong) && d.row.Elder.BirthDate != "" {
 		return Invalid("name", "the same name, birth date and area as in line %d, and one of the two has no number: are they one person?", first.line)
 	}
 	im.persons[person] = seenPerson{int32(d.line.line), strong}
-	for _, ident := range d.idents {
+	for _, ident := range d.row.Idents {
 		im.idents[maphash.String(im.seed, ident)] = int32(d.line.line)
 	}
 	return nil
@@ -387,7 +400,7 @@ func identField(ident string) string {
 func (im *elderImport) lookUp(ctx context.Context, run []*draft) error {
 	var idents []string
 	for _, d := range run {
-		idents = append(idents, d.idents...)
+		idents = append(idents, d.row.Idents...)
 	}
 	slices.Sort(idents)
 	owners, err := im.r.store.FindIdents(ctx, idents)
@@ -408,19 +421,22 @@ func (im *elderImport) lookUp(ctx context.Context, run []*draft) error {
 		}
 		if owner.Version > 0 {
 			d.found = owner.ElderID
-			if owner.Digest == d.digest {
+			if owner.Digest == d.row.Digest {
 				im.report.Unchanged++
 				run[i] = nil
 			}
 			continue
 		}
-		e := d.elder
+		e := &d.row.Elder
 		if e.ID = owner.ElderID; e.ID == "" {
 			e.ID = NewID[ElderID]()
 		}
 		e.CreatedAt, e.UpdatedAt, e.Version = now, now, 1
-		if d.row, err = im.r.row(e, d.digest); err != nil {
-			return err
+		im.r.seal(&d.row)
+		if _, twice := im.spelled[e.Name]; twice {
+			d.row.Tokens = nil
+		} else {
+			im.spelled[e.Name] = struct{}{}
 		}
 	}
 	return nil
@@ -429,23 +445,23 @@ func (im *elderImport) lookUp(ctx context.Context, run []*draft) error {
 // owner is whose record a row is: by its unique keys, else by name, birth and area.
 func (im *elderImport) owner(d *draft, owners map[string]IdentOwner, persons map[Person][]ElderRow) (IdentOwner, error) {
 	var found IdentOwner
-	for _, ident := range d.idents {
+	for _, ident := range d.row.Idents {
 		o, ok := owners[ident]
 		switch {
 		case !ok:
 		case found.ElderID == "" || found.Version == 0 && o.Version > 0:
 			found = o
 		case o.ElderID != found.ElderID && o.Version > 0 && found.Version > 0:
-			return found, Invalid(identField(ident), "the %s belongs to another record than the %s", identName(ident), identName(d.idents[0]))
+			return found, Invalid(identField(ident), "the %s belongs to another record than the %s", identName(ident), identName(d.row.Idents[0]))
 		}
 	}
-	if found.Version > 0 || len(persons) == 0 || d.elder.BirthDate == "" {
+	if found.Version > 0 || len(persons) == 0 || d.row.Elder.BirthDate == "" {
 		return found, nil
 	}
 	var same []ElderRow
-	for _, row := range persons[personOf(d.elder)] {
+	for _, row := range persons[personOf(d.row.Elder)] {
 		// Two numbers, or two keys, are two people of one name.
-		if (d.elder.IDNumber == "" || row.Elder.IDNumber == "") && (d.elder.ExternalKey == "" || row.Elder.ExternalKey == "" || row.Elder.Source != d.elder.Source) {
+		if (d.row.Elder.IDNumber == "" || row.Elder.IDNumber == "") && (d.row.Elder.ExternalKey == "" || row.Elder.ExternalKey == "" || row.Elder.Source != d.row.Elder.Source) {
 			same = append(same, row)
 		}
 	}
@@ -469,9 +485,9 @@ func (im *elderImport) findPersons(ctx context.Context, run []*draft, owners map
 	}
 	var wanted []Person
 	for _, d := range run {
-		known := slices.ContainsFunc(d.idents, func(s string) bool { return owners[s].Version > 0 })
-		if !known && d.elder.BirthDate != "" {
-			wanted = append(wanted, personOf(d.elder))
+		known := slices.ContainsFunc(d.row.Idents, func(s string) bool { return owners[s].Version > 0 })
+		if !known && d.row.Elder.BirthDate != "" {
+			wanted = append(wanted, personOf(d.row.Elder))
 		}
 	}
 	ids, err := im.r.store.FindPersons(ctx, wanted)
@@ -494,31 +510,41 @@ func (im *elderImport) findPersons(ctx context.Context, run []*draft, owners map
 	return found, nil
 }
 
+// fresh are the rows of a run whose record is not here yet.
+func fresh(run []*draft) []*ElderRow {
+	rows := make([]*ElderRow, 0, len(run))
+	for _, d := range run {
+		if d != nil && d.found == "" {
+			rows = append(rows, &d.row)
+		}
+	}
+	return rows
+}
+
 // changeRows are the changed elders of one commit.
 const changeRows = 50
 
 // load writes a run: new rows in bulk, changed ones one by one in small commits.
 func (im *elderImport) load(ctx context.Context, run []*draft) error {
-	byID := make(map[ElderID]*draft, len(run))
-	fresh := make([]ElderRow, 0, len(run))
+	rows := fresh(run)
+	refused, err := im.r.store.LoadElders(ctx, rows, &im.note)
+	if err != nil {
+		return err
+	}
+	im.report.Added += len(rows) - len(refused)
+	late := make(map[ElderID]bool, len(refused))
+	for _, id := range refused {
+		late[id] = true
+	}
 	var known []*draft
 	for _, d := range run {
 		switch {
 		case d == nil:
 		case d.found != "":
 			known = append(known, d)
-		default:
-			fresh = append(fresh, d.row)
-			byID[d.row.Elder.ID] = d
+		case late[d.row.Elder.ID]:
+			im.reject(d.line, -1, Invalid("", "the person was entered by somebody else at this moment; import the row again"))
 		}
-	}
-	refused, err := im.r.store.LoadElders(ctx, fresh, &im.note)
-	if err != nil {
-		return err
-	}
-	im.report.Added += len(fresh) - len(refused)
-	for _, id := range refused {
-		im.reject(byID[id].line, -1, Invalid("", "the person was entered by somebody else at this moment; import the row again"))
 	}
 	for chunk := range slices.Chunk(known, changeRows) {
 		if err := im.change(ctx, chunk); err != nil {
@@ -570,11 +596,13 @@ func (im *elderImport) changeOne(tx Tx, d *draft) error {
 		return err
 	}
 	before := e
-	if e, _, err = im.fill(e, d.line); err != nil {
+	filled := elderDraft{Elder: e}
+	if _, err = im.fill(&filled, d.line); err != nil {
 		return err
 	}
-	if e.Name != before.Name && (d.elder.IDNumber == "" || d.elder.IDNumber != before.IDNumber) {
+	e = filled.Elder
+	if e.Name != before.Name && (d.row.Elder.IDNumber == "" || d.row.Elder.IDNumber != before.IDNumber) {
 		return Invalid("name", "the record that has this key is of another name, and no ID number says that they are one person")
 	}
-	return im.r.putElder(tx, &e, was, d.digest, im.o.Actor)
+	return im.r.putElder(tx, &e, was, d.row.Digest, im.o.Actor)
 }

@@ -234,30 +234,40 @@ func (r *Registry) withKeys(row ElderRow) (*ElderRow, error) {
 
 // row seals a record and works out its keys.
 func (r *Registry) row(e Elder, digest string) (ElderRow, error) {
-	row := ElderRow{Digest: digest}
+	row := ElderRow{Elder: e, Digest: digest}
 	var err error
-	if row.Idents, err = r.idents(e); err != nil {
+	if row.Idents, err = r.idents(&e); err != nil {
 		return row, err
 	}
+	r.seal(&row)
+	return row, nil
+}
+
+// seal encrypts the secrets of a row that has its idents, and adds the other keys.
+func (r *Registry) seal(row *ElderRow) {
+	e := &row.Elder
 	if r.vault != nil {
 		row.Sealed = r.vault.seal(e)
 	}
+	n := len(e.Phones)
+	for _, c := range e.Contacts {
+		n += len(c.Phones)
+	}
+	row.Phones = make([]PhoneRow, 0, n)
 	for _, p := range e.Phones {
 		row.Phones = append(row.Phones, PhoneRow{Reversed: reversed(p), ElderID: e.ID})
 	}
 	for _, c := range e.Contacts {
 		for _, p := range c.Phones {
-			row.Phones = append(row.Phones, PhoneRow{Reversed: reversed(p), ElderID: e.ID, ContactID: c.ID})
+			row.Phones = append(row.Phones, PhoneRow{Reversed: reversed(p), ElderID: e.ID, Contact: true})
 		}
 	}
 	row.Tokens = names.keys(e.Name).tokens
 	e.Devices = nil
-	row.Elder = e
-	return row, nil
 }
 
 // idents are the unique keys of a record; every record has one.
-func (r *Registry) idents(e Elder) ([]string, error) {
+func (r *Registry) idents(e *Elder) ([]string, error) {
 	all := make([]string, 0, 2)
 	if r.vault == nil && (e.IDNumber != "" || e.KeySafe != "" || e.DoorCode != "" || e.Communication.DuressWord != "") {
 		return nil, errNoKey
@@ -291,7 +301,7 @@ func (r *Registry) digest(cells []string) string {
 // Unique keys of elders: who has one cannot be entered twice.
 func (r *Registry) idIdent(number string) string { return "id:" + r.vault.lookup("id", number) }
 func keyIdent(source, key string) string         { return "key:" + source + ":" + key }
-func personIdent(e Elder) string {
+func personIdent(e *Elder) string {
 	return "person:" + e.Name + ":" + e.BirthDate + ":" + string(e.AreaCode)
 }
 
@@ -454,16 +464,26 @@ func (r *Registry) MatchPhone(ctx context.Context, e164 string) ([]PhoneMatch, e
 			all = append(all, PhoneMatch{Kind: "device", DeviceID: d.ID, ElderID: d.ElderID, Name: elders[d.ElderID].Name})
 		}
 	}
-	slices.SortStableFunc(rows, func(a, b PhoneRow) int { return cmp.Compare(min(len(a.ContactID), 1), min(len(b.ContactID), 1)) })
+	slices.SortStableFunc(rows, func(a, b PhoneRow) int {
+		switch {
+		case a.Contact == b.Contact:
+			return 0
+		case b.Contact:
+			return -1
+		}
+		return 1
+	})
 	for _, p := range rows {
 		e, found := elders[p.ElderID]
 		switch {
 		case !found:
-		case p.ContactID == "":
+		case !p.Contact:
 			all = append(all, PhoneMatch{Kind: "elder", ElderID: e.ID, Name: e.Name})
 		default:
-			if i := slices.IndexFunc(e.Contacts, func(c Contact) bool { return c.ID == p.ContactID }); i >= 0 {
-				all = append(all, PhoneMatch{Kind: "contact", ElderID: e.ID, Name: e.Contacts[i].Name, Relation: e.Contacts[i].Relation})
+			for _, c := range e.Contacts { // a couple of children may share a line
+				if slices.Contains(c.Phones, e164) {
+					all = append(all, PhoneMatch{Kind: "contact", ElderID: e.ID, Name: c.Name, Relation: c.Relation})
+				}
 			}
 		}
 	}

@@ -9,7 +9,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash"
 	"strings"
+	"sync"
 )
 
 // vault encrypts what is kept encrypted: ID number, key safe, door code and duress
@@ -17,7 +19,7 @@ import (
 // whose number is whose.
 type vault struct {
 	aead cipher.AEAD
-	hash []byte
+	hash sync.Pool // of hash.Hash: the keyed hash, its key worked in already
 }
 
 // IDKeySize is the length of the key in RegistryOptions.
@@ -35,7 +37,8 @@ func newVault(key []byte) (*vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &vault{aead: aead, hash: derive(key, "anling id number look-up")}, nil
+	lookUp := derive(key, "anling id number look-up")
+	return &vault{aead: aead, hash: sync.Pool{New: func() any { return hmac.New(sha256.New, lookUp) }}}, nil
 }
 
 func derive(key []byte, purpose string) []byte {
@@ -50,15 +53,18 @@ func (v *vault) check() string { return v.lookup("check", "key") }
 
 // lookup is the keyed hash of a value.
 func (v *vault) lookup(kind, value string) string {
-	m := hmac.New(sha256.New, v.hash)
+	m := v.hash.Get().(hash.Hash)
+	defer v.hash.Put(m)
+	m.Reset()
+	var sum [sha256.Size]byte
 	m.Write([]byte(kind + "\x00" + value))
-	return base64.RawURLEncoding.EncodeToString(m.Sum(nil)[:18])
+	return base64.RawURLEncoding.EncodeToString(m.Sum(sum[:0])[:18])
 }
 
 const secretSep = "\x1f"
 
 // seal encrypts the secrets of an elder, bound to the elder's id.
-func (v *vault) seal(e Elder) string {
+func (v *vault) seal(e *Elder) string {
 	if e.IDNumber == "" && e.KeySafe == "" && e.DoorCode == "" && e.Communication.DuressWord == "" {
 		return ""
 	}

@@ -147,13 +147,13 @@ func (r *Registry) byPhones(ctx context.Context, low, high string, f *found) err
 		return err
 	}
 	for _, p := range rows {
-		if p.ContactID == "" {
+		if !p.Contact {
 			f.add(ElderHit{ID: p.ElderID, Matched: "phone"})
 		}
 	}
 	for _, p := range rows {
-		if p.ContactID != "" {
-			f.add(ElderHit{ID: p.ElderID, Matched: "contact", Contact: string(p.ContactID)})
+		if p.Contact {
+			f.add(ElderHit{ID: p.ElderID, Matched: "contact", Contact: p.Reversed})
 		}
 	}
 	return nil
@@ -227,9 +227,11 @@ func (r *Registry) describe(ctx context.Context, f *found) error {
 			h.Age = &age
 		}
 		if h.Contact != "" {
-			contact := ContactID(h.Contact)
+			number := h.Contact // turned round, until here
 			h.Contact = ""
-			if j := slices.IndexFunc(e.Contacts, func(c Contact) bool { return c.ID == contact }); j >= 0 {
+			if j := slices.IndexFunc(e.Contacts, func(c Contact) bool {
+				return slices.ContainsFunc(c.Phones, func(p string) bool { return reversed(p) == number })
+			}); j >= 0 {
 				h.Contact = e.Contacts[j].Name
 			}
 		}

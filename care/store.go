@@ -24,10 +24,12 @@ type Store interface {
 	// FindPersons gives the elders of that name, birth date and area.
 	FindPersons(ctx context.Context, persons []Person) (map[Person][]ElderID, error)
 	CountElders(ctx context.Context) (int64, error)
-	// LoadElders adds new elders in bulk, in small commits of low priority; of two
-	// rows with one unique key the first stays. It returns the ids of those that
-	// were not added. Each commit tells a fact like note, with the next Seq.
-	LoadElders(ctx context.Context, rows []ElderRow, note *event.Event) (refused []ElderID, err error)
+	// LoadKeys and then LoadElders add new elders in bulk, in small commits of low
+	// priority: the keys reserve the ids, and of two rows with one unique key the
+	// first stays. LoadElders returns the ids of those that were not added. Each
+	// commit of it tells a fact like note, with the next Seq.
+	LoadKeys(ctx context.Context, rows []*ElderRow) error
+	LoadElders(ctx context.Context, rows []*ElderRow, note *event.Event) (refused []ElderID, err error)
 
 	Device(ctx context.Context, id DeviceID) (Device, error)
 	DeviceByExternal(ctx context.Context, protocol, externalID string) (Device, error)
@@ -75,7 +77,7 @@ type ElderRow struct {
 	Digest string // of the source's row: an unchanged row changes nothing
 	Idents []string
 	Phones []PhoneRow
-	Tokens []string // of the name
+	Tokens []string // of the name; nil when the store has them already
 }
 
 // Person is what tells people apart where there is no number.
@@ -87,9 +89,9 @@ type Person struct {
 
 // PhoneRow is a telephone number, turned round, of an elder or of a contact.
 type PhoneRow struct {
-	Reversed  string
-	ElderID   ElderID
-	ContactID ContactID // empty for the elder's own
+	Reversed string
+	ElderID  ElderID
+	Contact  bool // of one of the elder's contacts
 }
 
 // IdentOwner is who has a unique key. A key can be held before its record is

@@ -202,8 +202,8 @@ func TestSealedSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := Elder{ID: "e1", IDNumber: "990001194002290018", KeySafe: "1234", Communication: Communication{DuressWord: "晴天"}}
-	sealed := v.seal(e)
-	if strings.Contains(sealed, "9900") || sealed == v.seal(e) {
+	sealed := v.seal(&e)
+	if strings.Contains(sealed, "9900") || sealed == v.seal(&e) {
 		t.Errorf("sealed as %s", sealed)
 	}
 	got := Elder{ID: "e1"}
@@ -216,7 +216,7 @@ func TestSealedSecrets(t *testing.T) {
 	if err := v.open(sealed[:20]+"A"+sealed[21:], &Elder{ID: "e1"}); err == nil {
 		t.Error("damaged secrets are read")
 	}
-	if e.IDNumber = ""; v.seal(Elder{ID: "e3"}) != "" {
+	if e.IDNumber = ""; v.seal(&Elder{ID: "e3"}) != "" {
 		t.Error("nothing is sealed as something")
 	}
 }

@@ -84,7 +84,7 @@ func (t registryTx) elderKeys(row care.ElderRow, was *care.ElderRow) error {
 		}
 		for _, p := range was.Phones {
 			if !slices.Contains(row.Phones, p) {
-				if err := t.DeleteElderPhone(t.ctx, p.Reversed, id, string(p.ContactID)); err != nil {
+				if err := t.DeleteElderPhone(t.ctx, p.Reversed, id, flag(p.Contact)); err != nil {
 					return err
 				}
 			}
@@ -101,7 +101,7 @@ func (t registryTx) elderKeys(row care.ElderRow, was *care.ElderRow) error {
 		}
 	}
 	for _, p := range row.Phones {
-		if err := t.InsertElderPhone(t.ctx, p.Reversed, id, string(p.ContactID)); err != nil {
+		if err := t.InsertElderPhone(t.ctx, p.Reversed, id, flag(p.Contact)); err != nil {
 			return err
 		}
 	}

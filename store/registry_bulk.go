@@ -9,34 +9,33 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"anling/care"
 	"anling/event"
 	"anling/store/db"
 )
 
 const (
-	loadRows  = 500 // elders in one commit of a bulk load: alarms wait a few milliseconds at most
-	loadKeys  = 1500
+	loadRows  = 600  // elders in one commit of a bulk load: alarms wait for one of them at most
+	loadKeys  = 2500 // their keys in one commit
+	keyLoads  = 2    // commits of keys under way: one is made ready while the other is written
 	touchRows = 200
 )
 
 // groups of rows in one statement: the fixed sizes keep the prepared statements few.
 var groups = []int{100, 10, 1}
 
-// insert adds rows with statements of many rows each. Insert is the text up to
-// VALUES, tail what follows.
-func insert[T any](tx *Tx, into string, width int, tail string, rows []T, args func(T) []any) (added int64, err error) {
+// insert adds rows of so many values with statements of many rows each. Into is the
+// text up to VALUES.
+func (g *Registry) insert(tx *Tx, into string, width int, values []any) (added int64, err error) {
 	for _, size := range groups {
-		var query string
-		for len(rows) >= size {
-			if query == "" {
-				query = into + " VALUES " + places(size, width) + tail
-			}
-			list := make([]any, 0, size*width)
-			for _, r := range rows[:size] {
-				list = append(list, args(r)...)
-			}
-			res, err := tx.raw.ExecContext(tx.ctx, query, list...)
+		if len(values) < size*width {
+			continue
+		}
+		query := into + " VALUES " + g.places(size, width) + " ON CONFLICT DO NOTHING"
+		for ; len(values) >= size*width; values = values[size*width:] {
+			res, err := tx.raw.ExecContext(tx.ctx, query, values[:size*width]...)
 			if err != nil {
 				return added, err
 			}
@@ -45,7 +44,6 @@ func insert[T any](tx *Tx, into string, width int, tail string, rows []T, args f
 				return added, err
 			}
 			added += n
-			rows = rows[size:]
 		}
 	}
 	return added, nil
@@ -61,112 +59,160 @@ func chunks[T any](ctx context.Context, s *Store, n int, rows []T, f func(tx *Tx
 	return nil
 }
 
-const keep = " ON CONFLICT DO NOTHING"
+// loadSorted inserts rows that are in the order of their key. The values are made
+// beside the writer: its time is everybody's.
+func loadSorted[T any](ctx context.Context, g *Registry, into string, width int, rows []T, values func([]any, *T) []any) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(keyLoads)
+	for chunk := range slices.Chunk(rows, loadKeys) {
+		group.Go(func() error {
+			list := make([]any, 0, len(chunk)*width)
+			for i := range chunk {
+				list = values(list, &chunk[i])
+			}
+			return g.s.Write(ctx, Normal, func(tx *Tx) error {
+				_, err := g.insert(tx, into, width, list)
+				return err
+			})
+		})
+	}
+	return group.Wait()
+}
 
-// LoadElders implements care.Store. The keys are written before the records, each
+// LoadKeys implements care.Store. The keys are written before the records, each
 // kind in its own order: sorted keys touch few pages, so a commit stays small
 // however large the registry is. A key without its record is found by nobody; when
 // a load is cut off, the next one takes up the ids that the keys reserve.
-func (g *Registry) LoadElders(ctx context.Context, rows []care.ElderRow, note *event.Event) ([]care.ElderID, error) {
-	if err := g.LoadKeys(ctx, rows); err != nil {
-		return nil, fmt.Errorf("load keys of elders: %w", err)
+func (g *Registry) LoadKeys(ctx context.Context, rows []*care.ElderRow) error {
+	if err := g.loadKeys(ctx, rows); err != nil {
+		return fmt.Errorf("load keys of elders: %w", err)
 	}
-	var refused []care.ElderID
-	for chunk := range slices.Chunk(rows, loadRows) {
-		docs := make([]string, len(chunk)) // made here: the writer's time is everybody's
-		for i, r := range chunk {
-			docs[i] = document(r.Elder)
-		}
-		fact := *note
-		var out []care.ElderID
-		doubted := false
-		err := g.s.Write(ctx, Normal, func(tx *Tx) error {
-			var err error
-			if out, err = g.loadChunk(tx, chunk, docs, doubted); err != nil || len(out) == len(chunk) {
-				doubted = errors.Is(err, errThere)
-				return err
-			}
-			fact.ID, fact.Seq = care.NewID[string](), note.Seq+1
-			fact.Body = event.Body(map[string]any{"elders": len(chunk) - len(out), "first": chunk[0].Elder.ID, "last": chunk[len(chunk)-1].Elder.ID})
-			return tx.Append(fact)
-		})
-		if err != nil {
-			return refused, fmt.Errorf("load elders: %w", err)
-		}
-		note.Seq = max(note.Seq, fact.Seq)
-		refused = append(refused, out...)
-	}
-	return refused, nil
-}
-
-// LoadKeys is the first half of LoadElders: it reserves the ids of the rows.
-func (g *Registry) LoadKeys(ctx context.Context, rows []care.ElderRow) error {
-	var idents []identRow
-	var phones []care.PhoneRow
-	var tokens []tokenRow
-	spelled := map[string]bool{}
-	for _, r := range rows {
-		for _, ident := range r.Idents {
-			idents = append(idents, identRow{ident, string(r.Elder.ID)})
-		}
-		phones = append(phones, r.Phones...)
-		if !spelled[r.Elder.Name] {
-			spelled[r.Elder.Name] = true
-			for _, t := range r.Tokens {
-				tokens = append(tokens, tokenRow{t, r.Elder.Name})
-			}
-		}
-	}
-	slices.SortFunc(idents, func(a, b identRow) int { return cmp.Compare(a.ident, b.ident) })
-	err := chunks(ctx, g.s, loadKeys, idents, func(tx *Tx, rows []identRow) error {
-		_, err := insert(tx, "INSERT INTO elder_ident (ident, elder_id)", 2, keep, rows, func(r identRow) []any { return []any{r.ident, r.id} })
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	slices.SortFunc(phones, func(a, b care.PhoneRow) int { return cmp.Compare(a.Reversed, b.Reversed) })
-	err = chunks(ctx, g.s, loadKeys, phones, func(tx *Tx, rows []care.PhoneRow) error {
-		_, err := insert(tx, "INSERT INTO elder_phone (reversed, elder_id, contact_id)", 3, keep, rows,
-			func(r care.PhoneRow) []any { return []any{r.Reversed, string(r.ElderID), string(r.ContactID)} })
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	slices.SortFunc(tokens, func(a, b tokenRow) int { return cmp.Or(cmp.Compare(a.token, b.token), cmp.Compare(a.name, b.name)) })
-	err = chunks(ctx, g.s, loadKeys, tokens, func(tx *Tx, rows []tokenRow) error {
-		_, err := insert(tx, "INSERT INTO name_token (token, name)", 2, keep, rows, func(r tokenRow) []any { return []any{r.token, r.name} })
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	persons := make([]care.Elder, len(rows))
-	for i, r := range rows {
-		persons[i] = care.Elder{ID: r.Elder.ID, Name: r.Elder.Name, BirthDate: r.Elder.BirthDate, AreaCode: r.Elder.AreaCode}
-	}
-	slices.SortFunc(persons, func(a, b care.Elder) int { return cmp.Compare(a.Name, b.Name) })
-	return chunks(ctx, g.s, loadKeys, persons, func(tx *Tx, rows []care.Elder) error {
-		_, err := insert(tx, "INSERT INTO elder_person (name, birth_date, area_code, elder_id)", 4, keep, rows,
-			func(e care.Elder) []any { return []any{e.Name, e.BirthDate, string(e.AreaCode), string(e.ID)} })
-		return err
-	})
+	return nil
 }
 
 type identRow struct{ ident, id string }
 
 type tokenRow struct{ token, name string }
 
+type personRow struct{ name, birth, area, id string }
+
+func (g *Registry) loadKeys(ctx context.Context, rows []*care.ElderRow) error {
+	idents := make([]identRow, 0, 2*len(rows))
+	phones := make([]care.PhoneRow, 0, 4*len(rows))
+	persons := make([]personRow, 0, len(rows))
+	var tokens []tokenRow
+	for _, r := range rows {
+		for _, ident := range r.Idents {
+			idents = append(idents, identRow{ident, string(r.Elder.ID)})
+		}
+		phones = append(phones, r.Phones...)
+		persons = append(persons, personRow{r.Elder.Name, r.Elder.BirthDate, string(r.Elder.AreaCode), string(r.Elder.ID)})
+		for _, t := range r.Tokens {
+			tokens = append(tokens, tokenRow{t, r.Elder.Name})
+		}
+	}
+	slices.SortFunc(idents, func(a, b identRow) int { return strings.Compare(a.ident, b.ident) })
+	err := loadSorted(ctx, g, "INSERT INTO elder_ident (ident, elder_id)", 2, idents,
+		func(list []any, r *identRow) []any { return append(list, r.ident, r.id) })
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(phones, func(a, b care.PhoneRow) int { return strings.Compare(a.Reversed, b.Reversed) })
+	err = loadSorted(ctx, g, "INSERT INTO elder_phone (reversed, elder_id, contact)", 3, phones,
+		func(list []any, r *care.PhoneRow) []any {
+			return append(list, r.Reversed, string(r.ElderID), flag(r.Contact))
+		})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(tokens, func(a, b tokenRow) int {
+		return cmp.Or(strings.Compare(a.token, b.token), strings.Compare(a.name, b.name))
+	})
+	err = loadSorted(ctx, g, "INSERT INTO name_token (token, name)", 2, slices.Compact(tokens),
+		func(list []any, r *tokenRow) []any { return append(list, r.token, r.name) })
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(persons, func(a, b personRow) int { return strings.Compare(a.name, b.name) })
+	return loadSorted(ctx, g, "INSERT INTO elder_person (name, birth_date, area_code, elder_id)", 4, persons,
+		func(list []any, r *personRow) []any { return append(list, r.name, r.birth, r.area, r.id) })
+}
+
+// elderColumns are those of a record, in the order of elderValues.
+const (
+	insertElder  = "INSERT INTO elder (id, status, area_code, updated_us, version, digest, sealed, doc)"
+	elderColumns = 8
+)
+
+func elderValues(list []any, r *care.ElderRow) []any {
+	e := &r.Elder
+	return append(list, string(e.ID), e.Status, string(e.AreaCode), us(e.UpdatedAt), e.Version, r.Digest, r.Sealed, document(e))
+}
+
+// LoadElders implements care.Store.
+func (g *Registry) LoadElders(ctx context.Context, rows []*care.ElderRow, note *event.Event) ([]care.ElderID, error) {
+	group, ctx := errgroup.WithContext(ctx)
+	ready := make(chan []any, 1) // the next chunk's values, made while this one is written
+	group.Go(func() error {
+		defer close(ready)
+		for chunk := range slices.Chunk(rows, loadRows) {
+			values := make([]any, 0, len(chunk)*elderColumns)
+			for _, r := range chunk {
+				values = elderValues(values, r)
+			}
+			select {
+			case ready <- values:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	var refused []care.ElderID
+	group.Go(func() error {
+		for values := range ready {
+			chunk := rows[:len(values)/elderColumns]
+			rows = rows[len(chunk):]
+			out, err := g.loadChunk(ctx, chunk, values, note)
+			if err != nil {
+				return fmt.Errorf("load elders: %w", err)
+			}
+			refused = append(refused, out...)
+		}
+		return nil
+	})
+	return refused, group.Wait()
+}
+
+// loadChunk is one commit of records, with its fact.
+func (g *Registry) loadChunk(ctx context.Context, rows []*care.ElderRow, values []any, note *event.Event) (refused []care.ElderID, err error) {
+	fact := *note
+	doubted := false
+	err = g.s.Write(ctx, Normal, func(tx *Tx) error {
+		var err error
+		if refused, err = g.putChunk(tx, rows, values, doubted); err != nil || len(refused) == len(rows) {
+			doubted = errors.Is(err, errThere)
+			return err
+		}
+		fact.ID, fact.Seq = care.NewID[string](), note.Seq+1
+		fact.Body = event.Body(map[string]any{"elders": len(rows) - len(refused), "first": rows[0].Elder.ID, "last": rows[len(rows)-1].Elder.ID})
+		return tx.Append(fact)
+	})
+	if err == nil {
+		note.Seq = max(note.Seq, fact.Seq)
+	}
+	return refused, err
+}
+
 // errThere says that some of the records are there already: another import took up
 // the same reserved ids. The change runs again and looks which.
 var errThere = fmt.Errorf("records are there already: %w", event.ErrConflict)
 
-// loadChunk adds the records whose keys are still theirs and tells the others.
+// putChunk adds the records whose keys are still theirs and tells the others.
 // Doubted, it looks first which records are there.
-func (g *Registry) loadChunk(tx *Tx, rows []care.ElderRow, docs []string, doubted bool) (refused []care.ElderID, err error) {
-	owner, there := map[string]string{}, map[string]bool{}
-	var wanted []string
+func (g *Registry) putChunk(tx *Tx, rows []*care.ElderRow, values []any, doubted bool) (refused []care.ElderID, err error) {
+	owner, there := make(map[string]string, 2*len(rows)), map[string]bool{}
+	wanted := make([]string, 0, 2*len(rows))
 	for _, r := range rows {
 		wanted = append(wanted, r.Idents...)
 	}
@@ -174,7 +220,7 @@ func (g *Registry) loadChunk(tx *Tx, rows []care.ElderRow, docs []string, doubte
 	if g.s.opts.Engine == Postgres {
 		query += " FOR UPDATE" // SQLite has one writer anyway
 	}
-	err = lists(tx.ctx, tx.raw, query, wanted, func(s string) []any { return []any{s} },
+	err = lists(tx.ctx, g, tx.raw, query, wanted, func(list []any, s string) []any { return append(list, s) },
 		func(scan func(...any) error) error {
 			var ident, id string
 			err := scan(&ident, &id)
@@ -185,7 +231,8 @@ func (g *Registry) loadChunk(tx *Tx, rows []care.ElderRow, docs []string, doubte
 		return nil, err
 	}
 	if doubted {
-		err := lists(tx.ctx, tx.raw, "SELECT id FROM elder WHERE id IN (%s)", rows, func(r care.ElderRow) []any { return []any{string(r.Elder.ID)} },
+		err := lists(tx.ctx, g, tx.raw, "SELECT id FROM elder WHERE id IN (%s)", rows,
+			func(list []any, r *care.ElderRow) []any { return append(list, string(r.Elder.ID)) },
 			func(scan func(...any) error) error {
 				var id string
 				err := scan(&id)
@@ -196,20 +243,20 @@ func (g *Registry) loadChunk(tx *Tx, rows []care.ElderRow, docs []string, doubte
 			return nil, err
 		}
 	}
-	mine := make([]int, 0, len(rows))
+	mine := values
 	for i, r := range rows {
+		own := values[i*elderColumns : (i+1)*elderColumns]
 		if there[string(r.Elder.ID)] || slices.ContainsFunc(r.Idents, func(s string) bool { return owner[s] != string(r.Elder.ID) }) {
+			if refused == nil {
+				mine = slices.Clone(values[:i*elderColumns])
+			}
 			refused = append(refused, r.Elder.ID)
-		} else {
-			mine = append(mine, i)
+		} else if refused != nil {
+			mine = append(mine, own...)
 		}
 	}
-	n, err := insert(tx, "INSERT INTO elder (id, status, area_code, updated_us, version, digest, sealed, doc)", 8, keep, mine, func(i int) []any {
-		r := rows[i]
-		e := r.Elder
-		return []any{string(e.ID), e.Status, string(e.AreaCode), us(e.UpdatedAt), e.Version, r.Digest, r.Sealed, docs[i]}
-	})
-	if err == nil && n != int64(len(mine)) {
+	n, err := g.insert(tx, insertElder, elderColumns, mine)
+	if err == nil && int(n)*elderColumns != len(mine) {
 		err = errThere
 	}
 	return refused, err

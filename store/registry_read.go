@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,16 +19,19 @@ const inList = 100
 
 // lists runs query once for each hundred values; %s in it stands for the places of
 // one list.
-func lists[T any](ctx context.Context, on db.DBTX, query string, values []T, args func(T) []any, scan func(func(...any) error) error) error {
+func lists[T any](ctx context.Context, g *Registry, on db.DBTX, query string, values []T, args func([]any, T) []any, scan func(func(...any) error) error) error {
+	if len(values) == 0 {
+		return nil
+	}
+	width := len(args(nil, values[0]))
+	query = fmt.Sprintf(query, g.places(inList, width))
+	list := make([]any, 0, inList*width)
 	for chunk := range slices.Chunk(values, inList) {
-		var list []any
-		width := 0
+		list = list[:0]
 		for i := range inList {
-			a := args(chunk[min(i, len(chunk)-1)])
-			width = len(a)
-			list = append(list, a...)
+			list = args(list, chunk[min(i, len(chunk)-1)])
 		}
-		rows, err := on.QueryContext(ctx, fmt.Sprintf(query, places(inList, width)), list...)
+		rows, err := on.QueryContext(ctx, query, list...)
 		if err != nil {
 			return err
 		}
@@ -45,14 +50,19 @@ func lists[T any](ctx context.Context, on db.DBTX, query string, values []T, arg
 
 var placesCache sync.Map // of few sizes
 
-// places writes n groups of parameters: $1, $2 … or ($1, $2), ($3, $4) …
-func places(n, width int) string {
-	size := [2]int{n, width}
-	if s, ok := placesCache.Load(size); ok {
+type placesKey struct {
+	n, width int
+	numbered bool
+}
+
+// places writes n groups of parameters: ($1, $2), ($3, $4) … SQLite gets question
+// marks: for a name it searches the list of all of them.
+func (g *Registry) places(n, width int) string {
+	key := placesKey{n, width, g.s.opts.Engine == Postgres}
+	if s, ok := placesCache.Load(key); ok {
 		return s.(string)
 	}
 	var b strings.Builder
-	defer func() { placesCache.Store(size, b.String()) }()
 	for i := range n {
 		if i > 0 {
 			b.WriteByte(',')
@@ -64,20 +74,39 @@ func places(n, width int) string {
 			if j > 0 {
 				b.WriteByte(',')
 			}
-			fmt.Fprintf(&b, "$%d", i*width+j+1)
+			if key.numbered {
+				fmt.Fprintf(&b, "$%d", i*width+j+1)
+			} else {
+				b.WriteByte('?')
+			}
 		}
 		if width > 1 {
 			b.WriteByte(')')
 		}
 	}
+	placesCache.Store(key, b.String())
 	return b.String()
+}
+
+// snapshot is what many look-ups read from: one transaction, so that a commit
+// between two of them does not empty the reader's page cache. Few need none.
+func (g *Registry) snapshot(ctx context.Context, lookUps int) (on db.DBTX, done func(), err error) {
+	if lookUps <= inList {
+		return g.s.raw, func() {}, nil
+	}
+	tx, err := g.s.engine.reader().BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	cache := newStmtCache(tx)
+	return cache, func() { _ = errors.Join(cache.close(), tx.Rollback()) }, nil // a read has nothing to undo
 }
 
 // ElderRows implements care.Store.
 func (g *Registry) ElderRows(ctx context.Context, ids []care.ElderID) ([]care.ElderRow, error) {
 	found := make(map[care.ElderID]care.ElderRow, len(ids))
-	err := lists(ctx, g.s.raw, "SELECT id, digest, sealed, doc FROM elder WHERE id IN (%s)", ids,
-		func(id care.ElderID) []any { return []any{string(id)} },
+	err := lists(ctx, g, g.s.raw, "SELECT id, digest, sealed, doc FROM elder WHERE id IN (%s)", ids,
+		func(list []any, id care.ElderID) []any { return append(list, string(id)) },
 		func(scan func(...any) error) error {
 			var id, digest, sealed, doc string
 			if err := scan(&id, &digest, &sealed, &doc); err != nil {
@@ -121,7 +150,7 @@ func (g *Registry) FindPhones(ctx context.Context, low, high string, limit int) 
 	}
 	all := make([]care.PhoneRow, len(rows))
 	for i, r := range rows {
-		all[i] = care.PhoneRow{Reversed: r.Reversed, ElderID: care.ElderID(r.ElderID), ContactID: care.ContactID(r.ContactID)}
+		all[i] = care.PhoneRow{Reversed: r.Reversed, ElderID: care.ElderID(r.ElderID), Contact: r.Contact > 0}
 	}
 	return all, nil
 }
@@ -129,9 +158,14 @@ func (g *Registry) FindPhones(ctx context.Context, low, high string, limit int) 
 // FindIdents implements care.Store.
 func (g *Registry) FindIdents(ctx context.Context, idents []string) (map[string]care.IdentOwner, error) {
 	found := make(map[string]care.IdentOwner)
-	err := lists(ctx, g.s.raw, `SELECT i.ident, i.elder_id, COALESCE(e.version, 0), COALESCE(e.digest, '')
+	on, done, err := g.snapshot(ctx, len(idents))
+	if err != nil {
+		return nil, fmt.Errorf("find keys: %w", err)
+	}
+	defer done()
+	err = lists(ctx, g, on, `SELECT i.ident, i.elder_id, COALESCE(e.version, 0), COALESCE(e.digest, '')
 		FROM elder_ident i LEFT JOIN elder e ON e.id = i.elder_id WHERE i.ident IN (%s)`, idents,
-		func(s string) []any { return []any{s} },
+		func(list []any, s string) []any { return append(list, s) },
 		func(scan func(...any) error) error {
 			var ident, id string
 			var o care.IdentOwner
@@ -149,9 +183,14 @@ func (g *Registry) FindIdents(ctx context.Context, idents []string) (map[string]
 // FindPersons implements care.Store.
 func (g *Registry) FindPersons(ctx context.Context, persons []care.Person) (map[care.Person][]care.ElderID, error) {
 	found := make(map[care.Person][]care.ElderID)
-	err := lists(ctx, g.s.raw, `SELECT p.name, p.birth_date, p.area_code, p.elder_id FROM elder_person p JOIN elder e ON e.id = p.elder_id
+	on, done, err := g.snapshot(ctx, len(persons))
+	if err != nil {
+		return nil, fmt.Errorf("find persons: %w", err)
+	}
+	defer done()
+	err = lists(ctx, g, on, `SELECT p.name, p.birth_date, p.area_code, p.elder_id FROM elder_person p JOIN elder e ON e.id = p.elder_id
 		WHERE (p.name, p.birth_date, p.area_code) IN (VALUES %s) ORDER BY p.elder_id`, persons,
-		func(p care.Person) []any { return []any{p.Name, p.BirthDate, string(p.AreaCode)} },
+		func(list []any, p care.Person) []any { return append(list, p.Name, p.BirthDate, string(p.AreaCode)) },
 		func(scan func(...any) error) error {
 			var name, birth, area, id string
 			err := scan(&name, &birth, &area, &id)

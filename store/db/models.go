@@ -132,9 +132,9 @@ type ElderPerson struct {
 }
 
 type ElderPhone struct {
-	Reversed  string
-	ElderID   string
-	ContactID string
+	Reversed string
+	ElderID  string
+	Contact  int64
 }
 
 type Event struct {

@@ -21,11 +21,11 @@ func (q *Queries) CountElders(ctx context.Context) (int64, error) {
 }
 
 const deleteElderPhone = `-- name: DeleteElderPhone :exec
-DELETE FROM elder_phone WHERE reversed = $1 AND elder_id = $2 AND contact_id = $3
+DELETE FROM elder_phone WHERE reversed = $1 AND elder_id = $2 AND contact = $3
 `
 
-func (q *Queries) DeleteElderPhone(ctx context.Context, reversed string, elderID string, contactID string) error {
-	_, err := q.db.ExecContext(ctx, deleteElderPhone, reversed, elderID, contactID)
+func (q *Queries) DeleteElderPhone(ctx context.Context, reversed string, elderID string, contact int64) error {
+	_, err := q.db.ExecContext(ctx, deleteElderPhone, reversed, elderID, contact)
 	return err
 }
 
@@ -96,7 +96,7 @@ func (q *Queries) FindNames(ctx context.Context, token string, token_2 string, l
 }
 
 const findPhones = `-- name: FindPhones :many
-SELECT reversed, elder_id, contact_id FROM elder_phone WHERE reversed >= $1 AND reversed < $2 ORDER BY reversed, elder_id, contact_id LIMIT $3
+SELECT reversed, elder_id, contact FROM elder_phone WHERE reversed >= $1 AND reversed < $2 ORDER BY reversed, elder_id, contact LIMIT $3
 `
 
 func (q *Queries) FindPhones(ctx context.Context, reversed string, reversed_2 string, limit int32) ([]ElderPhone, error) {
@@ -108,7 +108,7 @@ func (q *Queries) FindPhones(ctx context.Context, reversed string, reversed_2 st
 	var items []ElderPhone
 	for rows.Next() {
 		var i ElderPhone
-		if err := rows.Scan(&i.Reversed, &i.ElderID, &i.ContactID); err != nil {
+		if err := rows.Scan(&i.Reversed, &i.ElderID, &i.Contact); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -271,11 +271,11 @@ func (q *Queries) InsertElder(ctx context.Context, arg InsertElderParams) (int64
 }
 
 const insertElderPhone = `-- name: InsertElderPhone :exec
-INSERT INTO elder_phone (reversed, elder_id, contact_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+INSERT INTO elder_phone (reversed, elder_id, contact) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
 `
 
-func (q *Queries) InsertElderPhone(ctx context.Context, reversed string, elderID string, contactID string) error {
-	_, err := q.db.ExecContext(ctx, insertElderPhone, reversed, elderID, contactID)
+func (q *Queries) InsertElderPhone(ctx context.Context, reversed string, elderID string, contact int64) error {
+	_, err := q.db.ExecContext(ctx, insertElderPhone, reversed, elderID, contact)
 	return err
 }
 

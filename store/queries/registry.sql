@@ -32,10 +32,10 @@ INSERT INTO elder_person (name, birth_date, area_code, elder_id) VALUES ($1, $2,
 DELETE FROM elder_person WHERE name = $1 AND birth_date = $2 AND area_code = $3 AND elder_id = $4;
 
 -- name: InsertElderPhone :exec
-INSERT INTO elder_phone (reversed, elder_id, contact_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+INSERT INTO elder_phone (reversed, elder_id, contact) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
 
 -- name: DeleteElderPhone :exec
-DELETE FROM elder_phone WHERE reversed = $1 AND elder_id = $2 AND contact_id = $3;
+DELETE FROM elder_phone WHERE reversed = $1 AND elder_id = $2 AND contact = $3;
 
 -- name: InsertNameToken :exec
 INSERT INTO name_token (token, name) VALUES ($1, $2) ON CONFLICT DO NOTHING;
@@ -44,7 +44,7 @@ INSERT INTO name_token (token, name) VALUES ($1, $2) ON CONFLICT DO NOTHING;
 SELECT p.elder_id FROM name_token t JOIN elder_person p ON p.name = t.name WHERE t.token >= $1 AND t.token < $2 ORDER BY t.token, t.name, p.birth_date, p.area_code, p.elder_id LIMIT $3;
 
 -- name: FindPhones :many
-SELECT reversed, elder_id, contact_id FROM elder_phone WHERE reversed >= $1 AND reversed < $2 ORDER BY reversed, elder_id, contact_id LIMIT $3;
+SELECT reversed, elder_id, contact FROM elder_phone WHERE reversed >= $1 AND reversed < $2 ORDER BY reversed, elder_id, contact LIMIT $3;
 
 -- name: InsertDevice :execrows
 INSERT INTO device (id, protocol, external_id, reversed, sim_number, elder_id, kind, state, class, version, doc)

@@ -31,10 +31,10 @@ CREATE TABLE elder_person (
   PRIMARY KEY (name, birth_date, area_code, elder_id)
 );
 CREATE TABLE elder_phone (
-  reversed   TEXT COLLATE "C" NOT NULL,
-  elder_id   TEXT NOT NULL,
-  contact_id TEXT NOT NULL,
-  PRIMARY KEY (reversed, elder_id, contact_id)
+  reversed TEXT COLLATE "C" NOT NULL,
+  elder_id TEXT   NOT NULL,
+  contact  BIGINT NOT NULL,
+  PRIMARY KEY (reversed, elder_id, contact)
 );
 CREATE TABLE name_token (
   token TEXT COLLATE "C" NOT NULL,
