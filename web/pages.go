@@ -95,6 +95,12 @@ func pack(name string, plain []byte) file {
 // pages answers the shells and their files.
 func (s *Server) pages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /assets/{file...}", s.serveAsset)
+	mux.HandleFunc("GET /icon.svg", func(w http.ResponseWriter, r *http.Request) {
+		named(r, "icon")
+		w.Header().Set("Cache-Control", "public, max-age=86400")
+		w.Header().Set("Content-Type", kinds[".svg"])
+		http.ServeFileFS(w, r, shells, "shell/icon.svg")
+	})
 	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
 		named(r, "page-login")
 		s.page(w, r, "login")
