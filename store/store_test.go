@@ -257,7 +257,15 @@ func TestABrokenDiskRefusesAndRecovers(t *testing.T) {
 				t.Errorf("health is %s, %s", state, detail)
 			}
 			bad.Store(false)
+			// A commit of nothing succeeds on a full disk too: it proves nothing.
+			write(t, s, func(*store.Tx) error { return nil })
+			if state, _ := s.Health(); state != "failing" {
+				t.Errorf("health is %s after a commit that wrote nothing", state)
+			}
 			write(t, s, func(tx *store.Tx) error { return tx.Append(fact("x1", 1)) })
+			if state, detail := s.Health(); state == "failing" {
+				t.Errorf("health is %s, %s after a commit", state, detail)
+			}
 			timeline, err := s.Timeline(t.Context(), "inc-1", 100)
 			if err != nil || len(timeline) != 1 {
 				t.Errorf("%d events are stored, %v", len(timeline), err)

@@ -48,6 +48,8 @@ type writer struct {
 	ctx    context.Context // ends the loop
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
+
+	changes int64 // rows that the connection had changed when commits began to fail
 }
 
 func newWriter(ctx context.Context, s *Store, handle *sql.DB) (*writer, error) {
@@ -142,7 +144,7 @@ func (w *writer) lot(first *request) {
 		w.finish(batch)
 		return
 	}
-	w.store.noteFailure(err)
+	w.failed(err)
 	if full(err) && w.store.freeReserve() {
 		w.store.log.Error("the disk is full: the reserve was freed, commits go on")
 	}
@@ -151,7 +153,7 @@ func (w *writer) lot(first *request) {
 	for _, r := range batch {
 		one, err := w.attemptAll([]*request{r})
 		if err != nil {
-			w.store.noteFailure(err)
+			w.failed(err)
 			r.done <- fmt.Errorf("commit: %w", err)
 			continue
 		}
@@ -230,8 +232,28 @@ func (w *writer) commit(n int) error {
 		return w.abort(err)
 	}
 	w.store.metrics.batch.Observe(float64(n))
-	w.store.noteSuccess()
+	if w.store.failing.Load() == nil || w.wrote() {
+		w.store.noteSuccess()
+	}
 	return w.inject("committed")
+}
+
+// failed notes a failure, and how many rows were changed up to it.
+func (w *writer) failed(err error) {
+	w.store.noteFailure(err)
+	w.wrote()
+}
+
+// wrote tells whether rows were changed since it was last asked. A commit that
+// changed none succeeds on a full disk too: it proves nothing.
+func (w *writer) wrote() bool {
+	var n int64
+	if err := w.sql.QueryRowContext(w.work, "SELECT total_changes()").Scan(&n); err != nil {
+		return false
+	}
+	was := w.changes
+	w.changes = n
+	return n != was
 }
 
 func (w *writer) abort(err error) error {
