@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"anling/bus"
@@ -162,4 +163,25 @@ func (a *app) promptHealth() (state, detail string) {
 		return "degraded", strings.Join(p, "; ")
 	}
 	return "ok", ""
+}
+
+// partStates is the metric of what /readyz tells of each part.
+type partStates []web.Part
+
+var partState = prometheus.NewDesc("anling_server_part_state", "How a part of the server is: 0 ok, 1 degraded, 2 failing.", []string{"part"}, nil)
+
+// Describe implements prometheus.Collector.
+func (partStates) Describe(ch chan<- *prometheus.Desc) { ch <- partState }
+
+// Collect implements prometheus.Collector.
+func (p partStates) Collect(ch chan<- prometheus.Metric) {
+	for _, part := range p {
+		name, state, _ := part()
+		value := map[string]float64{"ok": 0, "degraded": 1}
+		v, known := value[state]
+		if !known {
+			v = 2
+		}
+		ch <- prometheus.MustNewConstMetric(partState, prometheus.GaugeValue, v, name)
+	}
 }

@@ -319,9 +319,11 @@ func (a *app) openWeb(ctx context.Context) (err error) {
 		}
 		secure = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
+	parts := a.parts()
+	a.reg.MustRegister(partStates(parts))
 	a.web, err = web.New(web.Options{Users: a.users, Incidents: desk{a.board, a.guard}, Engine: a.engine, Registry: a.registry, CallCentre: a.calls,
 		Importer: importer{a}, Signer: providerTokens{a.signer}, Positions: func(ctx context.Context, id care.ResponderID, fix care.Fix) { a.positions.share(ctx, id, fix) },
-		OnUser: a.putOperator, Online: func(kind, id string) bool { return a.presence.Online(kind, id) }, Parts: a.parts(), Probe: a.store.Probe, Epoch: a.store.Epoch(), Build: version, District: a.cfg.District.Name, Hotline: a.cfg.SIP.Hotline,
+		OnUser: a.putOperator, Online: func(kind, id string) bool { return a.presence.Online(kind, id) }, Parts: parts, Probe: a.store.Probe, Epoch: a.store.Epoch(), Build: version, District: a.cfg.District.Name, Hotline: a.cfg.SIP.Hotline,
 		Realm: a.cfg.SIP.Realm, PublicURL: a.cfg.HTTP.PublicURL, TLS: secure, SessionTTL: a.cfg.HTTP.SessionTTL, Log: a.log.Named("web"), Metrics: a.reg, Gather: a.reg})
 	if err != nil {
 		return err
