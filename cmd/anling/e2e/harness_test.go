@@ -24,16 +24,20 @@ import (
 // patience bounds every wait of these tests; a loaded machine is slow, not wrong.
 const patience = 60 * time.Second
 
-var binary string // the built program
+var program string // the built one
 
 func TestMain(m *testing.M) {
+	if spec := os.Getenv(natsEnv); spec != "" {
+		serveNATS(spec)
+		return
+	}
 	dir, err := os.MkdirTemp("", "anling-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	binary = filepath.Join(dir, "anling")
-	build := exec.Command("go", "build", "-o", binary, "anling/cmd/anling")
+	program = filepath.Join(dir, "anling")
+	build := exec.Command("go", "build", "-o", program, "anling/cmd/anling")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
@@ -143,7 +147,7 @@ func (s *server) run(stdin string, args ...string) string {
 func (s *server) try(stdin string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
-	c := exec.CommandContext(ctx, binary, args...)
+	c := exec.CommandContext(ctx, program, args...)
 	c.Env, c.Dir, c.Stdin = s.env, s.dir, strings.NewReader(stdin)
 	out, err := c.CombinedOutput()
 	return string(out), err
@@ -155,7 +159,7 @@ func (s *server) start(args ...string) {
 	if len(args) == 0 { // a generated district with the demo's accounts
 		args = []string{"demo", "--no-play"}
 	}
-	s.cmd = exec.Command(binary, args...)
+	s.cmd = exec.Command(program, args...)
 	s.cmd.Env, s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = s.env, s.dir, s.output, s.output
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
