@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -183,7 +184,17 @@ func (s *Server) begin(ctx context.Context, conn *websocket.Conn, c *client, in 
 func send(ctx context.Context, conn *websocket.Conn, text []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
-	return conn.Write(ctx, websocket.MessageText, text)
+	return slow(ctx, conn.Write(ctx, websocket.MessageText, text))
+}
+
+var errSlow = errors.New("the other side does not read")
+
+// slow tells an error that is the end of the time from others.
+func slow(ctx context.Context, err error) error {
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", errSlow, err)
+	}
+	return err
 }
 
 // pump sends what is queued until the channel ends; it returns the code to close with.
@@ -213,6 +224,9 @@ func (s *Server) pump(ctx context.Context, conn *websocket.Conn, c *client) webs
 				return code
 			}
 		}
+		if errors.Is(err, errSlow) {
+			return closeSlow // it may see no code any more; the metric does
+		}
 		if err != nil {
 			return websocket.StatusNormalClosure
 		}
@@ -222,7 +236,7 @@ func (s *Server) pump(ctx context.Context, conn *websocket.Conn, c *client) webs
 func pingOnce(ctx context.Context, conn *websocket.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
-	return conn.Ping(ctx)
+	return slow(ctx, conn.Ping(ctx))
 }
 
 // stillMay looks at the session again: it may be over, or its rights changed by
