@@ -259,19 +259,13 @@ func subjects(r care.OpenRequest) []string {
 
 // stand opens the incident or joins the open one.
 func (b *Board) stand(tx Tx, id care.IncidentID, r care.OpenRequest, opened *care.Opened, inc *Incident, made *assign.Made) error {
-	for _, s := range subjects(r) {
-		holder, err := tx.TakeSubject(s, id)
-		if err != nil {
-			return err
-		}
-		if holder != id {
-			id = holder
-			opened.Joined = true
-			break
-		}
+	holder, err := b.holder(tx, id, r)
+	if err != nil {
+		return err
 	}
-	if opened.Joined {
-		return b.join(tx, id, r, opened, inc)
+	if holder != id {
+		opened.Joined = true
+		return b.join(tx, holder, r, opened, inc)
 	}
 	day := r.At.In(b.opts.Zone).Format("20060102")
 	n, err := tx.NextNumber("incident:" + day)
@@ -304,6 +298,54 @@ func (b *Board) stand(tx Tx, id care.IncidentID, r care.OpenRequest, opened *car
 		}
 	}
 	return err
+}
+
+// holder finds the open incident of any subject of the request; without one it is the
+// new one, id. It becomes that of every subject which has no other.
+func (b *Board) holder(tx Tx, id care.IncidentID, r care.OpenRequest) (care.IncidentID, error) {
+	found, all := id, subjects(r)
+	for _, s := range all {
+		holder, known, err := tx.SubjectOf(s)
+		if err != nil {
+			return "", err
+		}
+		if !known {
+			continue
+		}
+		switch open, err := stands(tx, holder); {
+		case err != nil:
+			return "", err
+		case open:
+			found = holder
+		default:
+			// Nothing can be joined to what is over; a press must not fail for it.
+			if err := tx.DropSubjects(holder); err != nil {
+				return "", err
+			}
+		}
+		if found != id {
+			break
+		}
+	}
+	for _, s := range all {
+		holder, err := tx.TakeSubject(s, found)
+		if err != nil {
+			return "", err
+		}
+		if holder != found && found == id {
+			return "", fmt.Errorf("subject of incident %s: %w", id, event.ErrConflict)
+		}
+	}
+	return found, nil
+}
+
+// stands tells whether an incident is there and open.
+func stands(tx Tx, id care.IncidentID) (bool, error) {
+	inc, err := tx.Incident(id)
+	if errors.Is(err, care.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && inc.Status.Open(), err
 }
 
 // join appends to the open incident: a further press never hides, it adds.

@@ -113,6 +113,9 @@ func (b *Board) Classify(ctx context.Context, id care.IncidentID, u care.UserID,
 		c.inc.Priority = p
 		if elder != "" {
 			c.inc.ElderID = elder
+			if err := c.takeSubjects(); err != nil {
+				return err
+			}
 		}
 		c.fact(ClassifiedEvent, operator(u), map[string]any{"kinds": c.inc.Kinds})
 		return nil
@@ -242,8 +245,19 @@ func (b *Board) Reopen(ctx context.Context, id care.IncidentID, u care.UserID, r
 		c.inc.Owner = u
 		c.inc.Claim++
 		c.fact(ReopenedEvent, operator(u), map[string]any{"reason": reason})
-		return nil
+		return c.takeSubjects()
 	})
+}
+
+// takeSubjects makes the incident the one that further presses join; a subject that
+// has another open incident keeps it.
+func (c *change) takeSubjects() error {
+	for _, s := range subjects(care.OpenRequest{ElderID: c.inc.ElderID, DeviceID: c.inc.DeviceID}) {
+		if _, err := c.tx.TakeSubject(s, c.inc.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Merge puts an incident into another: its calls and presses go there, its offers

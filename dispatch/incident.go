@@ -171,6 +171,8 @@ type Tx interface {
 	// TakeSubject makes the incident the open one of a subject ("elder:<id>"), or
 	// answers which one is.
 	TakeSubject(subject string, id care.IncidentID) (care.IncidentID, error)
+	// SubjectOf answers which incident is the open one of a subject.
+	SubjectOf(subject string) (id care.IncidentID, known bool, err error)
 	DropSubjects(id care.IncidentID) error
 	SaveAlarm(a care.Alarm, id care.IncidentID) error
 	SetCall(c care.CallID, id care.IncidentID) error

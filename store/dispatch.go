@@ -120,6 +120,17 @@ func (t dispatchTx) TakeSubject(subject string, id care.IncidentID) (care.Incide
 	return care.IncidentID(holder), nil
 }
 
+func (t dispatchTx) SubjectOf(subject string) (care.IncidentID, bool, error) {
+	id, err := t.GetSubject(t.ctx, subject)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("open incident: %w", err)
+	}
+	return care.IncidentID(id), true, nil
+}
+
 func (t dispatchTx) DropSubjects(id care.IncidentID) error {
 	if err := t.Queries.DropSubjects(t.ctx, string(id)); err != nil {
 		return fmt.Errorf("subjects of incident %s: %w", id, err)

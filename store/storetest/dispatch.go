@@ -144,6 +144,7 @@ func Dispatch(t *testing.T, s *store.Store) {
 	t.Run("giving up begins again", func(t *testing.T) { givingUp(t, newCity(t, s, 6)) })
 	t.Run("unknown devices and small alarms", func(t *testing.T) { unknownDevices(t, newCity(t, s, 1)) })
 	t.Run("a restart in the middle", func(t *testing.T) { restart(t, newCity(t, s, 6)) })
+	t.Run("a device changes hands", func(t *testing.T) { changingHands(t, newCity(t, s, 3)) })
 	t.Run("merge and reopen", func(t *testing.T) { mergeAndReopen(t, newCity(t, s, 6)) })
 }
 
@@ -406,6 +407,55 @@ func restart(t *testing.T, c *city) {
 	c.fire(t)
 	if got := c.detail(t, second.IncidentID); got.Assignments[0].Wave < 2 && got.Assignments[0].Status != assign.Escalated {
 		t.Errorf("the waves do not go on: wave %d, %s", got.Assignments[0].Wave, got.Assignments[0].Status)
+	}
+}
+
+// changingHands: a device whose incident is open gets an elder, an operator names one,
+// a closed incident is opened again. Further presses find the incident that stands.
+func changingHands(t *testing.T, c *city) {
+	found := press("h-1", "")
+	found.DeviceID = "d-hands"
+	first := c.open(t, found)
+	mine := press("h-2", "e-hands")
+	mine.DeviceID = "d-hands"
+	if o := c.open(t, mine); o.IncidentID != first.IncidentID {
+		t.Errorf("the device's second press opens %s beside %s", o.IncidentID, first.IncidentID)
+	}
+	byElder := press("h-3", "e-hands")
+	byElder.DeviceID = "d-other"
+	if o := c.open(t, byElder); o.IncidentID != first.IncidentID {
+		t.Errorf("the elder's press by another device opens %s", o.IncidentID)
+	}
+	d := c.detail(t, first.IncidentID)
+	if d.Incident.ElderID != "e-hands" || d.Incident.Presses != 3 {
+		t.Errorf("the incident is of %q with %d presses", d.Incident.ElderID, d.Incident.Presses)
+	}
+	inc, err := c.board.Take(t.Context(), first.IncidentID, "u1", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.board.Classify(t.Context(), inc.ID, "u1", inc.Claim, nil, care.P1, "e-named"); err != nil {
+		t.Fatal(err)
+	}
+	named := press("h-4", "e-named")
+	named.DeviceID = "d-named"
+	if o := c.open(t, named); o.IncidentID != inc.ID {
+		t.Errorf("the press of whom the operator named opens %s", o.IncidentID)
+	}
+	_, err = c.board.Resolve(t.Context(), inc.ID, "u1", inc.Claim, "seen")
+	if err == nil {
+		_, err = c.board.Close(t.Context(), inc.ID, "u1", inc.Claim, dispatch.Closing{Outcome: "helped_at_home"})
+	}
+	if err == nil {
+		_, err = c.board.Reopen(t.Context(), inc.ID, "u1", "fell again")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := press("h-5", "e-named")
+	again.DeviceID = "d-named"
+	if o := c.open(t, again); o.IncidentID != inc.ID {
+		t.Errorf("after reopening a press opens %s", o.IncidentID)
 	}
 }
 
