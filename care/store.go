@@ -78,6 +78,7 @@ type ElderRow struct {
 	Idents []string
 	Phones []PhoneRow
 	Tokens []string // of the name; nil when the store has them already
+	Held   int64    // the store's note from LoadKeys to LoadElders
 }
 
 // Person is what tells people apart where there is no number.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"anling/care"
 	"anling/event"
@@ -20,13 +21,18 @@ var _ care.Store = (*Registry)(nil)
 // NewRegistry is the store of care.
 func NewRegistry(s *Store) *Registry { return &Registry{s} }
 
-type registryTx struct{ *Tx }
+// registryTx is a change of the registry; moves counts the keys that were taken from
+// records that are not there.
+type registryTx struct {
+	*Tx
+	moves *atomic.Int64
+}
 
 var _ care.Tx = registryTx{}
 
 // Change implements care.Store.
 func (g *Registry) Change(ctx context.Context, f func(care.Tx) error) error {
-	return g.s.Write(ctx, Normal, func(tx *Tx) error { return f(registryTx{tx}) })
+	return g.s.Write(ctx, Normal, func(tx *Tx) error { return f(registryTx{tx, &g.s.keyMoves}) })
 }
 
 // elderRow reads a row without its keys: they follow from the record.
@@ -132,6 +138,7 @@ func (t registryTx) takeIdent(ident, id string) error {
 	if n > 0 {
 		return event.ErrConflict // the next run finds the owner and says so
 	}
+	t.moves.Add(1)
 	return t.MoveIdent(t.ctx, ident, id)
 }
 

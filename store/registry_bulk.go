@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -61,7 +62,8 @@ func chunks[T any](ctx context.Context, s *Store, n int, rows []T, f func(tx *Tx
 
 // loadSorted inserts rows that are in the order of their key. The values are made
 // beside the writer: its time is everybody's.
-func loadSorted[T any](ctx context.Context, g *Registry, into string, width int, rows []T, values func([]any, *T) []any) error {
+func loadSorted[T any](ctx context.Context, g *Registry, into string, width int, rows []T, values func([]any, *T) []any) (added int64, err error) {
+	var sum atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(keyLoads)
 	for chunk := range slices.Chunk(rows, loadKeys) {
@@ -70,13 +72,17 @@ func loadSorted[T any](ctx context.Context, g *Registry, into string, width int,
 			for i := range chunk {
 				list = values(list, &chunk[i])
 			}
-			return g.s.Write(ctx, Normal, func(tx *Tx) error {
-				_, err := g.insert(tx, into, width, list)
+			var n int64
+			err := g.s.Write(ctx, Bulk, func(tx *Tx) (err error) {
+				n, err = g.insert(tx, into, width, list)
 				return err
 			})
+			sum.Add(n)
+			return err
 		})
 	}
-	return group.Wait()
+	err = group.Wait()
+	return sum.Load(), err
 }
 
 // LoadKeys implements care.Store. The keys are written before the records, each
@@ -111,14 +117,20 @@ func (g *Registry) loadKeys(ctx context.Context, rows []*care.ElderRow) error {
 			tokens = append(tokens, tokenRow{t, r.Elder.Name})
 		}
 	}
+	moves := g.s.keyMoves.Load()
 	slices.SortFunc(idents, func(a, b identRow) int { return strings.Compare(a.ident, b.ident) })
-	err := loadSorted(ctx, g, "INSERT INTO elder_ident (ident, elder_id)", 2, idents,
+	added, err := loadSorted(ctx, g, "INSERT INTO elder_ident (ident, elder_id)", 2, idents,
 		func(list []any, r *identRow) []any { return append(list, r.ident, r.id) })
 	if err != nil {
 		return err
 	}
+	if g.s.opts.Engine == SQLite && int(added) == len(idents) {
+		for _, r := range rows {
+			r.Held = moves + 1
+		}
+	}
 	slices.SortFunc(phones, func(a, b care.PhoneRow) int { return strings.Compare(a.Reversed, b.Reversed) })
-	err = loadSorted(ctx, g, "INSERT INTO elder_phone (reversed, elder_id, contact)", 3, phones,
+	_, err = loadSorted(ctx, g, "INSERT INTO elder_phone (reversed, elder_id, contact)", 3, phones,
 		func(list []any, r *care.PhoneRow) []any {
 			return append(list, r.Reversed, string(r.ElderID), flag(r.Contact))
 		})
@@ -128,14 +140,15 @@ func (g *Registry) loadKeys(ctx context.Context, rows []*care.ElderRow) error {
 	slices.SortFunc(tokens, func(a, b tokenRow) int {
 		return cmp.Or(strings.Compare(a.token, b.token), strings.Compare(a.name, b.name))
 	})
-	err = loadSorted(ctx, g, "INSERT INTO name_token (token, name)", 2, slices.Compact(tokens),
+	_, err = loadSorted(ctx, g, "INSERT INTO name_token (token, name)", 2, slices.Compact(tokens),
 		func(list []any, r *tokenRow) []any { return append(list, r.token, r.name) })
 	if err != nil {
 		return err
 	}
 	slices.SortFunc(persons, func(a, b personRow) int { return strings.Compare(a.name, b.name) })
-	return loadSorted(ctx, g, "INSERT INTO elder_person (name, birth_date, area_code, elder_id)", 4, persons,
+	_, err = loadSorted(ctx, g, "INSERT INTO elder_person (name, birth_date, area_code, elder_id)", 4, persons,
 		func(list []any, r *personRow) []any { return append(list, r.name, r.birth, r.area, r.id) })
+	return err
 }
 
 // elderColumns are those of a record, in the order of elderValues.
@@ -188,7 +201,7 @@ func (g *Registry) LoadElders(ctx context.Context, rows []*care.ElderRow, note *
 func (g *Registry) loadChunk(ctx context.Context, rows []*care.ElderRow, values []any, note *event.Event) (refused []care.ElderID, err error) {
 	fact := *note
 	doubted := false
-	err = g.s.Write(ctx, Normal, func(tx *Tx) error {
+	err = g.s.Write(ctx, Bulk, func(tx *Tx) error {
 		var err error
 		if refused, err = g.putChunk(tx, rows, values, doubted); err != nil || len(refused) == len(rows) {
 			doubted = errors.Is(err, errThere)
@@ -211,6 +224,11 @@ var errThere = fmt.Errorf("records are there already: %w", event.ErrConflict)
 // putChunk adds the records whose keys are still theirs and tells the others.
 // Doubted, it looks first which records are there.
 func (g *Registry) putChunk(tx *Tx, rows []*care.ElderRow, values []any, doubted bool) (refused []care.ElderID, err error) {
+	// All keys were new when they were written, and the one writer has taken none of
+	// a record that is not there since then.
+	if held := g.s.keyMoves.Load() + 1; !doubted && !slices.ContainsFunc(rows, func(r *care.ElderRow) bool { return r.Held != held }) {
+		return nil, g.insertElders(tx, values)
+	}
 	owner, there := make(map[string]string, 2*len(rows)), map[string]bool{}
 	wanted := make([]string, 0, 2*len(rows))
 	for _, r := range rows {
@@ -255,11 +273,15 @@ func (g *Registry) putChunk(tx *Tx, rows []*care.ElderRow, values []any, doubted
 			mine = append(mine, own...)
 		}
 	}
-	n, err := g.insert(tx, insertElder, elderColumns, mine)
-	if err == nil && int(n)*elderColumns != len(mine) {
+	return refused, g.insertElders(tx, mine)
+}
+
+func (g *Registry) insertElders(tx *Tx, values []any) error {
+	n, err := g.insert(tx, insertElder, elderColumns, values)
+	if err == nil && int(n)*elderColumns != len(values) {
 		err = errThere
 	}
-	return refused, err
+	return err
 }
 
 // TouchDevices implements care.Store.

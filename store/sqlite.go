@@ -44,7 +44,9 @@ func openSQLite(ctx context.Context, s *Store) (engine, error) {
 	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("database file: %w", err)
 	}
-	writeDB, err := e.handle("_txlock=immediate", "wal_autocheckpoint(20000)")
+	// The keys of a whole district fit into the writer's cache, so that an import does
+	// not read them again and again; the memory is taken only as they come.
+	writeDB, err := e.handle("_txlock=immediate", "wal_autocheckpoint(20000)", "cache_size(-196608)")
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,8 @@ type Lane int
 
 const (
 	Urgent Lane = iota // alarms, calls, claims
-	Normal             // everything else; imports
+	Normal             // everything else
+	Bulk               // a chunk of an import, of some 20 ms: when nobody else waits, and first in its batch
 )
 
 // ErrUnknown says that a change was handed over and no answer came in time: it may
@@ -90,6 +91,8 @@ type Store struct {
 	commit []func([]event.Event)
 	armed  []func([]event.Timer)
 	order  sync.Mutex // one commit is told at a time on PostgreSQL
+
+	keyMoves atomic.Int64 // unique keys of elders that changed hands; see Registry.LoadElders
 
 	failing atomic.Pointer[string]
 }

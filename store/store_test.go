@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -100,7 +101,8 @@ func TestManyWriters(t *testing.T) {
 		for w := range writers {
 			wg.Go(func() {
 				for i := range each {
-					err := s.Write(t.Context(), store.Urgent, func(tx *store.Tx) error {
+					lane := []store.Lane{store.Urgent, store.Normal, store.Bulk}[w%3]
+					err := s.Write(t.Context(), lane, func(tx *store.Tx) error {
 						if i%5 == 4 {
 							return fmt.Errorf("refused %d", i)
 						}
@@ -117,6 +119,67 @@ func TestManyWriters(t *testing.T) {
 			t.Errorf("%d events told, want %d", got, writers*each*4/5)
 		}
 	})
+}
+
+// TestBulkWaits: what comes during a chunk of an import is written before the next
+// chunk, and a chunk that is refused, or runs again, leaves nothing behind.
+func TestBulkWaits(t *testing.T) {
+	s := storetest.Open(t, store.Options{})
+	started, goOn := make(chan struct{}), make(chan struct{})
+	var mu sync.Mutex
+	var order []string
+	change := func(name string, seq int64) func(*store.Tx) error {
+		return func(tx *store.Tx) error {
+			mu.Lock()
+			order = append(order, name)
+			mu.Unlock()
+			return tx.Append(fact(name, seq))
+		}
+	}
+	var wg sync.WaitGroup
+	put := func(lane store.Lane, f func(*store.Tx) error) {
+		wg.Go(func() {
+			if err := s.Write(t.Context(), lane, f); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	oops := errors.New("oops")
+	runs := 0
+	wg.Go(func() {
+		err := s.Write(t.Context(), store.Bulk, func(tx *store.Tx) error {
+			if runs++; runs == 1 {
+				close(started)
+				<-goOn
+			}
+			if err := tx.Append(fact("refused", 1)); err != nil {
+				return err
+			}
+			if runs < 3 {
+				return fmt.Errorf("seen: %w", event.ErrConflict)
+			}
+			return oops
+		})
+		if !errors.Is(err, oops) || runs != 3 {
+			t.Errorf("the refused chunk ends with %v after %d runs", err, runs)
+		}
+	})
+	<-started
+	put(store.Bulk, change("chunk", 1))
+	put(store.Urgent, change("alarm", 1))
+	put(store.Normal, change("edit", 1))
+	for s.Waiting() < 3 {
+		runtime.Gosched()
+	}
+	close(goOn)
+	wg.Wait()
+	if len(order) != 3 || order[2] != "chunk" || order[0] != "alarm" {
+		t.Errorf("written in the order %v", order)
+	}
+	timeline, err := s.Timeline(t.Context(), "inc-1", 10)
+	if err != nil || len(timeline) != 3 {
+		t.Errorf("stored are %d facts, %v", len(timeline), err)
+	}
 }
 
 func TestConflictRunsAgain(t *testing.T) {

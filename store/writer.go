@@ -17,6 +17,7 @@ import (
 const (
 	urgentQueue   = 4096 // changes that may wait; beyond it the callers wait for a place
 	normalQueue   = 1024
+	bulkQueue     = 16
 	normalPerLot  = 16                   // normal changes in a batch that holds urgent ones
 	conflictTries = 8                    // runs of one change before its conflict is its error
 	lotTime       = 4 * time.Millisecond // work after which a batch is committed
@@ -29,6 +30,7 @@ var errInjected = errors.New("injected")
 // request is one change that waits for the writer.
 type request struct {
 	f    func(*Tx) error
+	bulk bool
 	done chan error // buffered: the writer never waits for a caller that left
 	tx   *Tx
 	err  error
@@ -44,6 +46,7 @@ type writer struct {
 	sql    *stmtCache
 	urgent chan *request
 	normal chan *request
+	bulk   chan *request
 	work   context.Context // of statements; it never ends, so the driver watches nothing
 	ctx    context.Context // ends the loop
 	cancel context.CancelFunc
@@ -59,7 +62,7 @@ func newWriter(ctx context.Context, s *Store, handle *sql.DB) (*writer, error) {
 	}
 	w := &writer{
 		store: s, handle: handle, conn: conn, sql: newStmtCache(conn),
-		urgent: make(chan *request, urgentQueue), normal: make(chan *request, normalQueue),
+		urgent: make(chan *request, urgentQueue), normal: make(chan *request, normalQueue), bulk: make(chan *request, bulkQueue),
 	}
 	w.work = context.Background()
 	w.ctx, w.cancel = context.WithCancel(w.work)
@@ -70,10 +73,13 @@ func newWriter(ctx context.Context, s *Store, handle *sql.DB) (*writer, error) {
 
 func (w *writer) do(ctx context.Context, lane Lane, f func(*Tx) error) error {
 	queue := w.urgent
-	if lane == Normal {
+	switch lane {
+	case Normal:
 		queue = w.normal
+	case Bulk:
+		queue = w.bulk
 	}
-	r := &request{f: f, done: make(chan error, 1)}
+	r := &request{f: f, bulk: lane == Bulk, done: make(chan error, 1)}
 	select {
 	case <-w.ctx.Done():
 		return ErrClosed
@@ -106,17 +112,17 @@ func (w *writer) loop() {
 	}
 }
 
-// next waits for a change, urgent ones first.
+// next waits for a change, urgent ones first, bulk ones last.
 func (w *writer) next() *request {
-	select {
-	case r := <-w.urgent:
+	if r := w.poll(true); r != nil {
 		return r
-	default:
 	}
 	select {
 	case r := <-w.urgent:
 		return r
 	case r := <-w.normal:
+		return r
+	case r := <-w.bulk:
 		return r
 	case <-w.ctx.Done():
 		return nil
@@ -130,6 +136,8 @@ func (w *writer) refuseRest() {
 		case r := <-w.urgent:
 			r.done <- ErrClosed
 		case r := <-w.normal:
+			r.done <- ErrClosed
+		case r := <-w.bulk:
 			r.done <- ErrClosed
 		default:
 			return
@@ -167,7 +175,11 @@ func (w *writer) attempt(first *request) ([]*request, error) {
 	if err := w.begin(); err != nil {
 		return batch, err
 	}
-	if err := w.change(first); err != nil {
+	run := w.change
+	if first.bulk {
+		run = w.load
+	}
+	if err := run(first); err != nil {
 		return batch, w.abort(err)
 	}
 	started, normals := time.Now(), 0
@@ -266,15 +278,10 @@ func (w *writer) abort(err error) error {
 // the returned error ends the batch.
 func (w *writer) change(r *request) error {
 	for try := 1; ; try++ {
-		r.tx = &Tx{Queries: db.New(w.sql), raw: w.sql, ctx: w.work, now: w.store.opts.Now(), alone: true}
 		if err := w.exec("SAVEPOINT r"); err != nil {
 			return err
 		}
-		r.err = safely(r.f, r.tx)
-		if r.err == nil {
-			r.err = w.inject("change")
-		}
-		if r.err == nil {
+		if w.run(r); r.err == nil {
 			return w.exec("RELEASE r")
 		}
 		if broken(r.err) {
@@ -289,6 +296,38 @@ func (w *writer) change(r *request) error {
 		if !errors.Is(r.err, event.ErrConflict) || try == conflictTries {
 			return nil
 		}
+	}
+}
+
+// load runs a bulk change, the first of its batch. It needs no savepoint, which
+// would copy every page that it touches: its own error undoes the batch, for
+// nothing else is in it yet.
+func (w *writer) load(r *request) error {
+	for try := 1; ; try++ {
+		if w.run(r); r.err == nil {
+			return nil
+		}
+		if broken(r.err) {
+			return r.err
+		}
+		if err := w.exec("ROLLBACK"); err != nil {
+			return err
+		}
+		if err := w.begin(); err != nil {
+			return err
+		}
+		if !errors.Is(r.err, event.ErrConflict) || try == conflictTries {
+			return nil
+		}
+	}
+}
+
+// run runs a change and keeps its error.
+func (w *writer) run(r *request) {
+	r.tx = &Tx{Queries: db.New(w.sql), raw: w.sql, ctx: w.work, now: w.store.opts.Now(), alone: true}
+	r.err = safely(r.f, r.tx)
+	if r.err == nil {
+		r.err = w.inject("change")
 	}
 }
 
