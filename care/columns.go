@@ -115,6 +115,9 @@ func list[T any](field func(*T) *[]string, words map[string]string) func(*T, str
 
 // split parts a cell that holds several values.
 func split(s string) []string {
+	if !strings.ContainsAny(s, ";；、,，|\n") && strings.TrimSpace(s) != "" {
+		return []string{s}
+	}
 	return slices.DeleteFunc(strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(";；、,，|\n", r) }),
 		func(p string) bool { return strings.TrimSpace(p) == "" })
 }
@@ -130,9 +133,14 @@ func decimal[T any](set func(*T, float64)) func(*T, string) error {
 	}
 }
 
+var dateMarks = strings.NewReplacer("年", "-", "月", "-", "日", "", "/", "-", ".", "-")
+
 // parseDate reads the dates of lists: 1940-02-29, 1940/2/29, 1940.2, 19400229, 1940年2月29日, 1940.
 func parseDate(s string) (string, error) {
-	f := strings.NewReplacer("年", "-", "月", "-", "日", "", "/", "-", ".", "-").Replace(strings.Map(dropSpace, fold(s)))
+	if _, err := time.Parse(time.DateOnly, s); err == nil {
+		return s, nil
+	}
+	f := dateMarks.Replace(strings.Map(dropSpace, fold(s)))
 	f = strings.TrimSuffix(f, "-")
 	if digits(f) && len(f) == 8 {
 		f = f[:4] + "-" + f[4:6] + "-" + f[6:]
@@ -281,7 +289,9 @@ func applyTags(d *elderDraft, s string) error {
 }
 
 func applyConsents(d *elderDraft, s string) error {
-	for _, p := range split(s) {
+	purposes := split(s)
+	d.Consents = slices.Grow(d.Consents, len(purposes))
+	for _, p := range purposes {
 		p = strings.TrimSpace(p)
 		if w, ok := purposeWords[p]; ok {
 			p = w
@@ -293,6 +303,8 @@ func applyConsents(d *elderDraft, s string) error {
 	}
 	return nil
 }
+
+var holderMarks = strings.NewReplacer("：", ":", " ", ":")
 
 // finish puts together what several cells say: contacts, key holders, position.
 func (d *elderDraft) finish() error {
@@ -315,7 +327,7 @@ func (d *elderDraft) finish() error {
 			d.HomeSource = "geocoded"
 		}
 	}
-	var given []Contact
+	given := make([]Contact, 0, len(d.contacts))
 	for i, c := range d.contacts {
 		if c.Name == "" {
 			if len(c.Phones) > 0 {
@@ -326,7 +338,7 @@ func (d *elderDraft) finish() error {
 		given = append(given, c)
 	}
 	for _, h := range d.keyHolders {
-		name, phone, _ := strings.Cut(strings.NewReplacer("：", ":", " ", ":").Replace(strings.TrimSpace(h)), ":")
+		name, phone, _ := strings.Cut(holderMarks.Replace(strings.TrimSpace(h)), ":")
 		i := slices.IndexFunc(given, func(c Contact) bool { return c.Name == name })
 		if i < 0 {
 			given = append(given, Contact{Name: name, Relation: "other"})
