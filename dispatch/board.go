@@ -218,6 +218,16 @@ func (b *Board) openIn(tx Tx, r care.OpenRequest, opened *care.Opened, inc *Inci
 		}
 	}
 	if r.Alarm != nil {
+		// Keys are forgotten after days, alarms are not: what a device kept for so long
+		// and sends again is the same alarm.
+		known, err := tx.AlarmBySource(r.Alarm.SourceEventID)
+		if err != nil {
+			return err
+		}
+		if known.Alarm.ID != "" {
+			*opened = care.Opened{IncidentID: known.IncidentID, AlarmID: known.Alarm.ID, Repeat: true}
+			return tx.SetReply("open", r.Key, event.Body(opened))
+		}
 		opened.AlarmID = r.Alarm.ID
 	}
 	if r.Priority >= care.P3 && r.CallID == "" && r.Source != "manual" {

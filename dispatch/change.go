@@ -62,7 +62,10 @@ func (b *Board) deadline(i Incident, now time.Time) time.Time {
 	case !i.Status.Open():
 		return time.Time{}
 	case i.Status == Resolved:
-		return i.ResolvedAt.Add(l.WrapUpBy)
+		if due := i.ResolvedAt.Add(l.WrapUpBy); due.After(now) {
+			return due
+		}
+		return now.Add(l.WrapUpBy)
 	case i.Owner == "":
 		if i.Rung < len(l.Rungs) {
 			if due := i.OpenedAt.Add(l.Rungs[i.Rung]); due.After(now) {

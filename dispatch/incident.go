@@ -175,6 +175,8 @@ type Tx interface {
 	SubjectOf(subject string) (id care.IncidentID, known bool, err error)
 	DropSubjects(id care.IncidentID) error
 	SaveAlarm(a care.Alarm, id care.IncidentID) error
+	// AlarmBySource finds the id and the incident of an alarm; zero for none.
+	AlarmBySource(sourceEventID string) (AlarmRow, error)
 	SetCall(c care.CallID, id care.IncidentID) error
 	NextNumber(day string) (int64, error)
 	Task(id string) (Task, bool, error)

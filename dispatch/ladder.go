@@ -27,7 +27,6 @@ func (b *Board) HandleTimer(ctx context.Context, t event.Timer) error {
 		case !i.Status.Open():
 			return nil
 		case i.Status == Resolved:
-			i.ResolvedAt = c.now // the next reminder counts from here
 			c.fact(EscalatedEvent, "rule:clock", map[string]any{"what": "wrap_up"})
 			return c.task(TaskWrapUp, string(i.ID), Task{Priority: care.P3})
 		case i.Owner == "":
@@ -38,20 +37,50 @@ func (b *Board) HandleTimer(ctx context.Context, t event.Timer) error {
 			return c.task(TaskReview, string(i.ID), Task{Priority: i.Priority})
 		}
 	})
-	if err == nil && climbed {
-		b.ring(ctx, inc)
+	if err != nil || !climbed {
+		return err
+	}
+	b.ring(ctx, inc)
+	if inc.Rung < searchFrom {
+		return nil
+	}
+	return b.search(ctx, inc)
+}
+
+// searchFrom is the rung at which responders are asked without an operator, when
+// nobody was asked yet.
+const searchFrom = 3
+
+// search asks for a responder once for an incident that nobody answers. Who was asked
+// for already, by the policy or by an operator, is not asked for again.
+func (b *Board) search(ctx context.Context, i Incident) error {
+	if i.place().Point.IsZero() || i.Status == Attending {
+		return nil
+	}
+	var made assign.Made
+	err := b.store.Change(ctx, func(tx Tx) error {
+		made = assign.Made{}
+		all, err := tx.AssignmentsFor("incident", string(i.ID))
+		if err != nil || len(all) > 0 {
+			return err
+		}
+		_, err = b.engine.RequestIn(tx, b.need(i, "ladder:"+string(i.ID), nil, nil, "rule:ladder"), &made)
+		return err
+	})
+	if err == nil {
+		b.engine.Committed(made)
 	}
 	return err
 }
 
-// climb goes one rung up: operators are rung again, more of them at each rung; from
-// the third on it is flagged unattended and the search begins if none was asked for;
-// at the last one it is a task on every screen, and the ladder goes on ringing.
+// climb goes one rung up: operators are rung again; from the third on it is flagged
+// unattended and the search begins if none was asked for; at the last one it is a task
+// on every screen, and the ladder goes on ringing.
 func (c *change) climb() error {
 	i := c.inc
 	i.Rung++
 	last := i.Rung >= len(c.b.opts.Ladder.Rungs)
-	if i.Rung >= 3 || last {
+	if i.Rung >= searchFrom || last {
 		i.Unattended = true
 	}
 	c.fact(EscalatedEvent, "rule:ladder", map[string]any{"what": "unanswered", "rung": i.Rung})

@@ -144,6 +144,17 @@ func (t dispatchTx) SaveAlarm(a care.Alarm, id care.IncidentID) error {
 	return conflict(n, err, "alarm", string(a.ID))
 }
 
+func (t dispatchTx) AlarmBySource(source string) (dispatch.AlarmRow, error) {
+	row, err := t.Queries.AlarmBySource(t.ctx, source)
+	if errors.Is(err, sql.ErrNoRows) {
+		return dispatch.AlarmRow{}, nil
+	}
+	if err != nil {
+		return dispatch.AlarmRow{}, fmt.Errorf("alarm by its source: %w", err)
+	}
+	return dispatch.AlarmRow{IncidentID: care.IncidentID(row.IncidentID), Alarm: care.Alarm{ID: care.AlarmID(row.ID)}}, nil
+}
+
 func (t dispatchTx) SetCall(c care.CallID, id care.IncidentID) error {
 	if err := t.SetIncidentCall(t.ctx, string(c), string(id)); err != nil {
 		return fmt.Errorf("call of incident %s: %w", id, err)

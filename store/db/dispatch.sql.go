@@ -9,6 +9,22 @@ import (
 	"context"
 )
 
+const alarmBySource = `-- name: AlarmBySource :one
+SELECT id, incident_id FROM alarm WHERE source_event_id = $1
+`
+
+type AlarmBySourceRow struct {
+	ID         string
+	IncidentID string
+}
+
+func (q *Queries) AlarmBySource(ctx context.Context, sourceEventID string) (AlarmBySourceRow, error) {
+	row := q.db.QueryRowContext(ctx, alarmBySource, sourceEventID)
+	var i AlarmBySourceRow
+	err := row.Scan(&i.ID, &i.IncidentID)
+	return i, err
+}
+
 const alarmsOfIncident = `-- name: AlarmsOfIncident :many
 SELECT pos, incident_id, doc FROM alarm WHERE incident_id = $1 ORDER BY pos LIMIT 200
 `

@@ -114,3 +114,6 @@ UPDATE incident SET open = open WHERE id = $1 RETURNING version, doc;
 
 -- name: LockAssignment :one
 UPDATE assignment SET open = open WHERE id = $1 RETURNING version, doc;
+
+-- name: AlarmBySource :one
+SELECT id, incident_id FROM alarm WHERE source_event_id = $1;

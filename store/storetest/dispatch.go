@@ -145,6 +145,8 @@ func Dispatch(t *testing.T, s *store.Store) {
 	t.Run("unknown devices and small alarms", func(t *testing.T) { unknownDevices(t, newCity(t, s, 1)) })
 	t.Run("a restart in the middle", func(t *testing.T) { restart(t, newCity(t, s, 6)) })
 	t.Run("a device changes hands", func(t *testing.T) { changingHands(t, newCity(t, s, 3)) })
+	t.Run("a repeat after its key is forgotten", func(t *testing.T) { lateRepeat(t, newCity(t, s, 3)) })
+	t.Run("nobody answers and nobody was asked", func(t *testing.T) { nobodyAsked(t, newCity(t, s, 6)) })
 	t.Run("merge and reopen", func(t *testing.T) { mergeAndReopen(t, newCity(t, s, 6)) })
 }
 
@@ -456,6 +458,47 @@ func changingHands(t *testing.T, c *city) {
 	again.DeviceID = "d-named"
 	if o := c.open(t, again); o.IncidentID != inc.ID {
 		t.Errorf("after reopening a press opens %s", o.IncidentID)
+	}
+}
+
+// lateRepeat: the key of an alarm is forgotten, the device sends it again all the same.
+func lateRepeat(t *testing.T, c *city) {
+	first := c.open(t, press("late-1", "e-late"))
+	if _, err := c.keep.Incident(t.Context(), first.IncidentID); err != nil {
+		t.Fatal(err)
+	}
+	err := c.store.Write(t.Context(), store.Normal, func(tx *store.Tx) error {
+		_, err := tx.DeleteOldKeys(tx.Context(), time.Now().Add(time.Hour).UnixMicro())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if o := c.open(t, press("late-1", "e-late")); !o.Repeat || o.IncidentID != first.IncidentID || o.AlarmID != first.AlarmID {
+			t.Errorf("weeks later the same alarm is %+v, first %+v", o, first)
+		}
+	}
+	if d := c.detail(t, first.IncidentID); d.Incident.Presses != 1 || len(d.Alarms) != 1 {
+		t.Errorf("%d presses, %d alarms", d.Incident.Presses, len(d.Alarms))
+	}
+}
+
+// nobodyAsked: the policy leaves the offers to the operator, and no operator comes.
+func nobodyAsked(t *testing.T, c *city) {
+	c.board = dispatch.NewBoard(dispatch.Options{Store: c.keep, Engine: c.engine, Voice: c.voice, Log: zaptest.NewLogger(t),
+		Now: func() time.Time { return time.UnixMicro(c.now.Load()) }})
+	o := c.open(t, press("alone-1", "e-alone"))
+	if d := c.detail(t, o.IncidentID); len(d.Assignments) != 0 {
+		t.Fatal("the policy is not kept")
+	}
+	for range 5 {
+		c.pass(31 * time.Second)
+		c.fire(t)
+	}
+	d := c.detail(t, o.IncidentID)
+	if len(d.Assignments) != 1 || len(d.Offers) == 0 || !d.Incident.Unattended {
+		t.Errorf("after minutes alone: %d searches, %d offers, unattended %t", len(d.Assignments), len(d.Offers), d.Incident.Unattended)
 	}
 }
 
