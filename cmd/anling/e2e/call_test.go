@@ -44,6 +44,7 @@ type exchange struct {
 	screen  *console
 	phone   *simphone.Phone
 	network string
+	outside *simphone.Phone // takes what the server dials by its carrier
 }
 
 // staffed is an exchange whose operator is ready.
@@ -190,11 +191,14 @@ func (x *exchange) neighbours(n int) (ids, numbers []string) {
 // TestHotline is the hotline by UDP and by TCP: who rings it is answered, waits in
 // his turn, is heard, and is rung back when nobody answered.
 func TestHotline(t *testing.T) {
-	s := newServer(t, "CALLCENTER_WRAP_UP=100ms")
+	carrier := ports(t, 1)[0]
+	s := newServer(t, "CALLCENTER_WRAP_UP=100ms", "SIP_TRUNKS=[{name: outside, peers: [127.0.0.2], target: \""+carrier+"\", transport: udp}]")
 	s.start()
+	outside := s.telephone(t, simphone.Options{Account: "outside", Listen: carrier, Tone: 800})
 	for _, network := range []string{"udp", "tcp"} {
 		t.Run(network, func(t *testing.T) {
 			x := staffed(t, s, network)
+			x.outside = outside
 			defer x.ready("offline")
 			ids, numbers := x.neighbours(2)
 			t.Run("caller is known before the answer", func(t *testing.T) { x.on(t).known(ids[0], numbers[0]) })
@@ -405,13 +409,20 @@ func (x *exchange) lost(elder, number string) {
 	if err := d.Wait(x.ctx(), simphone.Answered); err != nil {
 		x.t.Fatal(err)
 	}
-	// No carrier takes outgoing calls here: the caller is dialled and cannot be had,
-	// the operator is released, and the attempt is written down.
-	x.over(d)
-	x.owed(func(b aCallback) bool { return b.ID == debt.ID && b.Attempts >= 1 })
-	if err := x.desk.Post(x.ctx(), "/callbacks/"+debt.ID+"/done", map[string]string{"outcome": "reached", "note": "测试"}, nil); err != nil {
-		x.t.Errorf("close the call-back: %v", err)
+	elderly, err := x.outside.WaitCall(x.ctx())
+	if err != nil {
+		x.t.Fatalf("the caller is not rung back: %v", err)
 	}
+	x.hear(elderly, d)
+	elderly.Hangup()
+	x.over(elderly, d)
+	x.until("the debt is paid", func() bool {
+		var list simclient.Items[aCallback]
+		if err := x.desk.Get(x.ctx(), "/callbacks", &list); err != nil {
+			x.t.Fatal(err)
+		}
+		return !slices.ContainsFunc(list.Items, func(b aCallback) bool { return b.ID == debt.ID && (b.State == "due" || b.State == "dialling") })
+	})
 	x.quiet()
 }
 
