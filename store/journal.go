@@ -55,18 +55,47 @@ func OpenJournal(dir string) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
+	last := int64(segmentSize)
 	for _, name := range names {
-		if err := j.readSegment(filepath.Join(dir, name)); err != nil {
+		if last, err = j.readSegment(filepath.Join(dir, name)); err != nil {
 			return nil, err
 		}
 	}
-	j.dropOld(names)
-	// A place for the next record is laid now, while there is room: a full disk
-	// finds it ready.
-	if err := j.newSegment(); err != nil {
-		return nil, err
+	// The newest segment is written on if there is room in it. Otherwise a place for
+	// the next record is laid now, while the disk has one: a full disk finds it ready.
+	room := last <= segmentSize-recordMax
+	newest := filepath.Join(dir, append(names, "")[max(0, len(names)-1)])
+	if room && j.reuse(newest, last, true) {
+		names = names[:len(names)-1]
+	} else if err := j.newSegment(); err != nil {
+		// Better over the remains of a torn record than nowhere.
+		if !room || !j.reuse(newest, last, false) {
+			return nil, err
+		}
+		names = names[:len(names)-1]
 	}
+	j.dropOld(names)
 	return j, nil
+}
+
+// reuse goes on in a segment after its last whole record; clean asks that nothing
+// lies behind that.
+func (j *Journal) reuse(path string, used int64, clean bool) bool {
+	f, err := os.OpenFile(path, os.O_RDWR, 0o600)
+	if err != nil {
+		return false
+	}
+	var head [8]byte
+	st, err := f.Stat()
+	if err == nil {
+		_, err = f.ReadAt(head[:], used)
+	}
+	if err != nil || st.Size() != segmentSize || (clean && head != [8]byte{}) {
+		_ = f.Close() // not laid to its end, or not ended well: it stays as it is
+		return false
+	}
+	j.file, j.used = f, used
+	return true
 }
 
 func (j *Journal) segments() ([]string, error) {
@@ -84,16 +113,20 @@ func (j *Journal) segments() ([]string, error) {
 	return names, nil
 }
 
-func (j *Journal) readSegment(path string) error {
+// readSegment takes in a segment and returns where its last whole record ends.
+func (j *Journal) readSegment(path string) (used int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("journal: %w", err)
+		return 0, fmt.Errorf("journal: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // opened for reading
 	for {
 		e, err := readEntry(f)
 		if err != nil {
-			return nil // the torn or empty tail
+			return used, nil // the torn or empty tail
+		}
+		if used, err = f.Seek(0, io.SeekCurrent); err != nil {
+			return 0, fmt.Errorf("journal: %w", err)
 		}
 		if e.Done != "" {
 			delete(j.pending, e.Done)

@@ -473,6 +473,30 @@ func TestJournalSurvivesATornTail(t *testing.T) {
 	}
 }
 
+// TestJournalStartsOnAFullDisk: the segment that is laid is written on, so a start
+// needs no room, however often it comes.
+func TestJournalStartsOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 4 {
+		j, err := store.OpenJournal(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(j.Pending()); n != i {
+			t.Fatalf("start %d finds %d entries", i, n)
+		}
+		if err := j.Append(store.Entry{ID: fmt.Sprint("id-", i), Kind: "open", At: time.Now(), Body: json.RawMessage(`{"k":1}`)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if names, _ := filepath.Glob(filepath.Join(dir, "journal-*")); len(names) != 1 {
+			t.Errorf("%d segments after start %d", len(names), i)
+		}
+	}
+}
+
 func lastNonZero(b []byte) int {
 	for i := len(b) - 1; i >= 0; i-- {
 		if b[i] != 0 {
