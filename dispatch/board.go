@@ -129,31 +129,41 @@ func (b *Board) SetVoice(v Voice) { b.opts.Voice = v }
 
 // Open makes an incident stand for a request, or joins it to the one that is open
 // for the same elder or device. It returns when that is durable, with the first
-// offers made where the policy says so. A repeated key returns the first answer.
-// Nothing about the device or the elder can refuse it.
+// offers made where the policy says so, and an operator is being rung. A repeated key
+// returns the first answer. Nothing about the device or the elder can refuse it.
 func (b *Board) Open(ctx context.Context, r care.OpenRequest) (care.Opened, error) {
+	opened, ring, err := b.Stand(ctx, r)
+	if err == nil {
+		ring(ctx)
+	}
+	return opened, err
+}
+
+// Stand is Open up to the commit. The caller calls ring next: a device may be
+// answered before, for the ladder rings too when the program dies in between.
+func (b *Board) Stand(ctx context.Context, r care.OpenRequest) (opened care.Opened, ring func(context.Context), err error) {
 	started := time.Now()
 	if r.Key == "" {
-		return care.Opened{}, care.Invalid("key", "is empty")
+		return care.Opened{}, nil, care.Invalid("key", "is empty")
 	}
 	b.complete(&r)
-	var opened care.Opened
 	var made assign.Made
 	var inc Incident
-	err := b.store.Change(ctx, func(tx Tx) error {
+	err = b.store.Change(ctx, func(tx Tx) error {
 		opened, made, inc = care.Opened{}, assign.Made{}, Incident{}
 		return b.openIn(tx, r, &opened, &inc, &made)
 	})
 	if err != nil {
 		b.opened.WithLabelValues("failed").Inc()
-		return care.Opened{}, fmt.Errorf("open incident: %w", err)
+		return care.Opened{}, nil, fmt.Errorf("open incident: %w", err)
 	}
 	b.engine.Committed(made)
 	b.openTime.Observe(time.Since(started).Seconds())
+	ring = func(context.Context) {}
 	switch {
 	case opened.Repeat:
 		b.opened.WithLabelValues("repeat").Inc()
-		return opened, nil
+		return opened, ring, nil
 	case opened.Joined:
 		b.opened.WithLabelValues("joined").Inc()
 	case opened.IncidentID == "":
@@ -162,9 +172,9 @@ func (b *Board) Open(ctx context.Context, r care.OpenRequest) (care.Opened, erro
 		b.opened.WithLabelValues("opened").Inc()
 	}
 	if opened.IncidentID != "" && inc.Owner == "" && r.CallID == "" {
-		b.ring(ctx, inc)
+		ring = func(ctx context.Context) { b.ring(ctx, inc) }
 	}
-	return opened, nil
+	return opened, ring, nil
 }
 
 func (b *Board) complete(r *care.OpenRequest) {

@@ -20,9 +20,10 @@ import (
 // comes again under the same key.
 var ErrNotStored = errors.New("the alarm is not stored")
 
-// Opener makes an incident stand; Board is one, Guard another.
-type Opener interface {
-	Open(ctx context.Context, r care.OpenRequest) (care.Opened, error)
+// Stander makes an incident stand, and gives back what has an operator rung for it;
+// Board is one.
+type Stander interface {
+	Stand(ctx context.Context, r care.OpenRequest) (opened care.Opened, ring func(context.Context), err error)
 }
 
 // Journal keeps requests that could not be committed; the store's emergency journal
@@ -42,7 +43,7 @@ const heldMax = 10000
 
 // GuardOptions of a Guard. Board, Journal and Alert are needed.
 type GuardOptions struct {
-	Board   Opener
+	Board   Stander
 	Journal Journal
 	// Alert rings operators for a request that is not stored; it must not block.
 	// kept tells whether the journal has it.
@@ -71,7 +72,7 @@ type Guard struct {
 	held map[string]care.OpenRequest // what even the journal did not take, by key
 }
 
-var _ Opener = (*Guard)(nil)
+var _ Stander = (*Board)(nil)
 
 // NewGuard reads what the journal still has; Replay it before the doors open.
 func NewGuard(o GuardOptions) (*Guard, error) {
@@ -115,7 +116,8 @@ type answer struct {
 	err    error
 }
 
-// Open makes an incident stand, as Board.Open does. A nil error means that it is
+// Open makes an incident stand, as Board.Open does, but does not wait until an
+// operator is being rung. A nil error means that it is
 // durable in SQL; ErrNotStored that it was rung through and journalled, but not
 // stored within the time.
 func (g *Guard) Open(ctx context.Context, r care.OpenRequest) (care.Opened, error) {
@@ -125,11 +127,14 @@ func (g *Guard) Open(ctx context.Context, r care.OpenRequest) (care.Opened, erro
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.o.GiveUp)
 	g.work.Go(func() {
 		defer cancel()
-		opened, err := g.o.Board.Open(work, r)
+		opened, ring, err := g.o.Board.Stand(work, r)
 		if err == nil {
 			g.settle(r.Key)
 		}
 		done <- answer{opened, err}
+		if err == nil {
+			ring(work)
+		}
 	})
 	late := time.NewTimer(g.o.JournalAfter)
 	defer late.Stop()
@@ -263,7 +268,10 @@ func (g *Guard) Replay(ctx context.Context) error {
 	slices.SortFunc(held, func(a, b care.OpenRequest) int { return a.At.Compare(b.At) })
 	for _, r := range append(kept, held...) {
 		one, cancel := context.WithTimeout(ctx, g.o.GiveUp)
-		_, err := g.o.Board.Open(one, r)
+		_, ring, err := g.o.Board.Stand(one, r)
+		if err == nil {
+			ring(one)
+		}
 		cancel()
 		if err != nil && !refused(err) {
 			return fmt.Errorf("replay an alarm: %w", err)

@@ -21,6 +21,13 @@ type slowBoard struct {
 	broken error
 	opened map[string]int // commits by key
 	alarms map[string]care.AlarmID
+	rung   func(context.Context)
+}
+
+func (b *slowBoard) rings(ctx context.Context) {
+	if b.rung != nil {
+		b.rung(ctx)
+	}
 }
 
 func (b *slowBoard) set(delay time.Duration, broken error) {
@@ -29,17 +36,17 @@ func (b *slowBoard) set(delay time.Duration, broken error) {
 	b.delay, b.broken = delay, broken
 }
 
-func (b *slowBoard) Open(ctx context.Context, r care.OpenRequest) (care.Opened, error) {
+func (b *slowBoard) Stand(ctx context.Context, r care.OpenRequest) (care.Opened, func(context.Context), error) {
 	b.mu.Lock()
 	delay, broken := b.delay, b.broken
 	b.mu.Unlock()
 	select {
 	case <-time.After(delay):
 	case <-ctx.Done():
-		return care.Opened{}, ctx.Err()
+		return care.Opened{}, nil, ctx.Err()
 	}
 	if broken != nil {
-		return care.Opened{}, broken
+		return care.Opened{}, nil, broken
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -47,7 +54,7 @@ func (b *slowBoard) Open(ctx context.Context, r care.OpenRequest) (care.Opened, 
 	if r.Alarm != nil {
 		b.alarms[r.Key] = r.Alarm.ID
 	}
-	return care.Opened{IncidentID: "i-" + care.IncidentID(r.Key), Repeat: b.opened[r.Key] > 1}, nil
+	return care.Opened{IncidentID: "i-" + care.IncidentID(r.Key), Repeat: b.opened[r.Key] > 1}, b.rings, nil
 }
 
 // memoryJournal survives its guard, as a file does.
@@ -120,6 +127,26 @@ func TestAGoodStoreIsNotJournalled(t *testing.T) {
 		opened, err := g.guard.Open(t.Context(), pressed("k"))
 		if err != nil || opened.IncidentID != "i-k" || len(g.journal.ids) != 0 || len(g.rung) != 0 {
 			t.Errorf("%+v, %v; %d journalled, %d rung", opened, err, len(g.journal.ids), len(g.rung))
+		}
+	})
+}
+
+func TestTheAnswerDoesNotWaitForTheRinging(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuarded(t)
+		rung := false
+		g.board.rung = func(context.Context) { time.Sleep(time.Second); rung = true }
+		ctx, cancel := context.WithCancel(t.Context())
+		var runs sync.WaitGroup
+		runs.Go(func() { _ = g.guard.Run(ctx) })
+		began := time.Now()
+		if _, err := g.guard.Open(t.Context(), pressed("k")); err != nil || time.Since(began) > 0 || rung {
+			t.Errorf("answered after %s: %v", time.Since(began), err)
+		}
+		cancel()
+		runs.Wait()
+		if !rung {
+			t.Error("the guard ends before an operator is rung")
 		}
 	})
 }
