@@ -23,17 +23,7 @@ func (s *Service) RequestCall(_ context.Context, r care.CallRequest) error {
 	}
 	class := classOf(r.Priority)
 	now := s.now()
-	s.mu.Lock()
-	live := s.actors[s.incident[r.IncidentID]]
-	if live == nil {
-		for _, a := range s.actors { // an SOS call whose incident has just been opened
-			if v := s.views[a.c.ID]; v.IncidentID == r.IncidentID && v.Live() {
-				live = a
-			}
-		}
-	}
-	s.mu.Unlock()
-	if live != nil {
+	if live := s.callOf(r.IncidentID); live != nil {
 		live.send(func(a *actor) { a.urge(r, class) })
 		return nil
 	}
@@ -49,6 +39,39 @@ func (s *Service) RequestCall(_ context.Context, r care.CallRequest) error {
 	}
 	if !s.start(a, true, func(a *actor) { a.request(until) }) {
 		return fmt.Errorf("call for incident %s: %w", r.IncidentID, errStopped)
+	}
+	return nil
+}
+
+// Urge makes the live call of an incident more urgent, as RequestCall does; false
+// when there is none, or it is one of ours without any number.
+func (s *Service) Urge(r care.CallRequest) bool {
+	live := s.callOf(r.IncidentID)
+	if live == nil {
+		return false
+	}
+	s.mu.Lock()
+	v := s.views[live.c.ID]
+	s.mu.Unlock()
+	if v.Direction == leg.Out && v.To == "" {
+		return false
+	}
+	class := classOf(r.Priority)
+	live.send(func(a *actor) { a.urge(r, class) })
+	return true
+}
+
+// callOf is the live call of an incident, nil when there is none.
+func (s *Service) callOf(id care.IncidentID) *actor {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.actors[s.incident[id]]; a != nil {
+		return a
+	}
+	for _, a := range s.actors { // an SOS call whose incident has just been opened
+		if v := s.views[a.c.ID]; v.IncidentID == id && v.Live() {
+			return a
+		}
 	}
 	return nil
 }

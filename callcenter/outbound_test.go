@@ -36,6 +36,30 @@ func (c *centre) outside(number string) *line {
 	return all[0]
 }
 
+func TestUrgingNeedsACallWithNumbers(t *testing.T) {
+	bubble(t, 1, func(c *centre) {
+		again := care.CallRequest{IncidentID: "i1", Priority: care.P1}
+		if c.s.Urge(again) {
+			t.Error("urged although nobody calls")
+		}
+		first := pressed()
+		first.Priority = care.P2
+		c.request(first)
+		if !c.s.Urge(again) {
+			t.Error("not urged although a call awaits the device's own")
+		}
+		c.wait(0)
+		if x := c.want(Offered); x.Class != acd.SOS {
+			t.Errorf("class %v after urging", x.Class)
+		}
+		first.IncidentID, first.Numbers = "i2", nil
+		c.request(first)
+		if again.IncidentID = "i2"; c.s.Urge(again) {
+			t.Error("a call without numbers is enough")
+		}
+	})
+}
+
 func TestDeviceDoesNotCallSoTheCentreDoes(t *testing.T) {
 	bubble(t, 2, func(c *centre) {
 		c.request(pressed())

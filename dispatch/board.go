@@ -42,6 +42,9 @@ type AlarmRow struct {
 
 // Voice puts operators in touch with the elder; callcenter.Service fills it.
 type Voice interface {
+	// Urge is RequestCall while a call of the incident lives, which needs no numbers;
+	// false when none does, or when that one has nobody to ring.
+	Urge(r care.CallRequest) bool
 	RequestCall(ctx context.Context, r care.CallRequest) error
 }
 
@@ -484,6 +487,9 @@ func (b *Board) ring(ctx context.Context, inc Incident) {
 	req := care.CallRequest{IncidentID: inc.ID, ElderID: inc.ElderID, DeviceID: inc.DeviceID, Priority: inc.Priority}
 	if inc.Source == "device" && inc.DeviceID != "" && inc.Rung == 0 {
 		req.VoiceExpect = b.now().Add(b.opts.Ladder.VoiceWait)
+	}
+	if b.opts.Voice.Urge(req) {
+		return
 	}
 	if b.opts.Numbers != nil {
 		numbers, err := b.opts.Numbers.NumbersOf(ctx, inc.ElderID, inc.DeviceID)

@@ -40,6 +40,9 @@ type voice struct {
 	calls []care.CallRequest
 }
 
+// Urge implements dispatch.Voice: each request is a new one here.
+func (v *voice) Urge(care.CallRequest) bool { return false }
+
 func (v *voice) RequestCall(_ context.Context, r care.CallRequest) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
