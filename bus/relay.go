@@ -21,6 +21,7 @@ const (
 	relayBatch  = 500                    // rows of one atomic batch; the server's limit is 1000
 	batchFrom   = 16                     // fewer rows are cheaper one by one
 	publishWait = 5 * time.Second
+	gather      = 25 * time.Millisecond // after a wake-up: each publish and each mark costs a sync of the disk that alarms wait for
 )
 
 // relayState is what the relay last met.
@@ -53,7 +54,11 @@ func (b *Bus) Relay(ctx context.Context, box Outbox) error {
 		case <-box.Wake():
 		case <-tick.C:
 		}
-		if err != nil && !pause(ctx, time.Second) {
+		wait := gather
+		if err != nil {
+			wait = time.Second
+		}
+		if !pause(ctx, wait) {
 			return nil
 		}
 	}
