@@ -18,10 +18,11 @@ import (
 // demoCmd runs the server on a generated district and plays one SOS press and one
 // hotline call through its real sockets.
 type demoCmd struct {
-	Data string `help:"Directory to keep the demo's data in; by default a temporary one that is removed at the end." type:"path"`
-	Seed uint64 `default:"1" help:"Of the generated district."`
-	Play bool   `default:"true" negatable:"" help:"Play a press and a call; without, only the district and its accounts are there."`
-	Once bool   `help:"End after the play instead of staying up."`
+	Data   string `help:"Directory to keep the demo's data in; by default a temporary one that is removed at the end." type:"path"`
+	Seed   uint64 `default:"1" help:"Of the generated district."`
+	Elders int    `default:"300" help:"How many elders live in it."`
+	Play   bool   `default:"true" negatable:"" help:"Play a press and a call; without, only the district and its accounts are there."`
+	Once   bool   `help:"End after the play instead of staying up."`
 }
 
 // The demo's SIP telephone, and the trunk through which the caller comes.
@@ -87,7 +88,7 @@ func demoSettings(c *config.Config) {
 }
 
 func (a *app) runDemo(ctx context.Context, d demoCmd, show *narrator) (err error) {
-	town := district.New(district.Demo(d.Seed))
+	town := district.New(district.Options{Seed: d.Seed, Elders: d.Elders, Responders: max(demoResponders, d.Elders*2/15)})
 	people, err := a.fillDemo(ctx, town)
 	if err != nil {
 		return errors.Join(err, a.close())
