@@ -198,6 +198,9 @@ func (q *Queue) order(now time.Time) []*Entry {
 // up to its fan, then the others in order. A call that finds nobody never stops the
 // next one. Withdrawn are offers of less urgent calls that had to yield to an SOS.
 func (q *Queue) Match(now time.Time) (offers, withdrawn []Offer) {
+	if !q.anyReachable() {
+		return nil, nil // thousands may wait when a district is cut off: do not sort them for nobody
+	}
 	order := q.order(now)
 	give := func(e *Entry, fan int) {
 		for len(e.offers) < fan {
@@ -264,6 +267,20 @@ func (q *Queue) before(e *Entry, a, b *Agent) bool {
 		return 3
 	}
 	return cmp.Or(cmp.Compare(grade(a), grade(b)), a.Idle.Compare(b.Idle), cmp.Compare(a.ID, b.ID)) < 0
+}
+
+// anyReachable tells whether there is an operator whom Match might ring, or take from
+// a less urgent call.
+func (q *Queue) anyReachable() bool {
+	for _, a := range q.agents {
+		switch a.State {
+		case Ready, WrapUp, Break, Reserved, Ringing:
+			if a.Phone {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (q *Queue) eligible(e *Entry, a *Agent, now time.Time) bool {
