@@ -20,7 +20,8 @@ const (
 	bulkQueue     = 16
 	normalPerLot  = 16                   // normal changes in a batch that holds urgent ones
 	conflictTries = 8                    // runs of one change before its conflict is its error
-	lotTime       = 4 * time.Millisecond // work after which a batch is committed
+	lotTime       = 4 * time.Millisecond // work after which a batch is committed, or as long as the last commit took
+	lotTimeMost   = 50 * time.Millisecond
 )
 
 // errInjected is what the fault hook's errors are wrapped with: they count as a
@@ -52,7 +53,8 @@ type writer struct {
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
 
-	changes int64 // rows that the connection had changed when commits began to fail
+	changes int64         // rows that the connection had changed when commits began to fail
+	synced  time.Duration // that the last commit took; the loop's own
 }
 
 func newWriter(ctx context.Context, s *Store, handle *sql.DB) (*writer, error) {
@@ -183,7 +185,10 @@ func (w *writer) attempt(first *request) ([]*request, error) {
 		return batch, w.abort(err)
 	}
 	started, normals := time.Now(), 0
-	for len(batch) < w.store.opts.BatchMax && time.Since(started) < lotTime {
+	// On a slow disk a short batch would spend most of the time waiting: what comes
+	// in grows faster than what goes out. Work as long as a commit takes.
+	most := min(max(lotTime, w.synced), lotTimeMost)
+	for len(batch) < w.store.opts.BatchMax && time.Since(started) < most {
 		r := w.poll(normals < normalPerLot)
 		if r == nil {
 			break
@@ -240,9 +245,11 @@ func (w *writer) commit(n int) error {
 	if err := w.inject("commit"); err != nil {
 		return w.abort(err)
 	}
+	started := time.Now()
 	if err := w.exec("COMMIT"); err != nil {
 		return w.abort(err)
 	}
+	w.synced = time.Since(started)
 	w.store.metrics.batch.Observe(float64(n))
 	if w.store.failing.Load() == nil || w.wrote() {
 		w.store.noteSuccess()
