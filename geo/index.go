@@ -2,6 +2,7 @@ package geo
 
 import (
 	"cmp"
+	"iter"
 	"math"
 	"slices"
 	"sync"
@@ -10,6 +11,9 @@ import (
 // cellDeg is the side of an index cell: about 550 m of latitude.
 const cellDeg = 0.005
 
+// metresOfLat is a degree of latitude.
+const metresOfLat = EarthRadiusM * math.Pi / 180
+
 type cell struct{ lat, lng int32 }
 
 // Index finds the nearest of things that move. It is a grid of cells in memory,
@@ -17,8 +21,19 @@ type cell struct{ lat, lng int32 }
 // cells outwards until nothing nearer can follow. The zero value is ready.
 type Index struct {
 	mu    sync.RWMutex
-	at    map[string]Point
-	cells map[cell]map[string]Point
+	at    map[string]place // guarded by mu
+	cells map[cell][]item  // guarded by mu; a slice is walked many times faster than a map
+}
+
+// place is where a thing is: in which cell, and the how manieth there.
+type place struct {
+	cell cell
+	slot int
+}
+
+type item struct {
+	id string
+	at Point
 }
 
 // Hit is one answer of Nearest.
@@ -33,19 +48,18 @@ func (x *Index) Put(id string, p Point) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.at == nil {
-		x.at, x.cells = map[string]Point{}, map[cell]map[string]Point{}
+		x.at, x.cells = map[string]place{}, map[cell][]item{}
 	}
 	to := cellOf(p)
 	if old, known := x.at[id]; known {
-		if from := cellOf(old); from != to {
-			x.take(id, from)
+		if old.cell == to {
+			x.cells[to][old.slot].at = p
+			return
 		}
+		x.take(old)
 	}
-	x.at[id] = p
-	if x.cells[to] == nil {
-		x.cells[to] = map[string]Point{}
-	}
-	x.cells[to][id] = p
+	x.at[id] = place{to, len(x.cells[to])}
+	x.cells[to] = append(x.cells[to], item{id, p})
 }
 
 // Remove forgets id.
@@ -53,16 +67,25 @@ func (x *Index) Remove(id string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if p, known := x.at[id]; known {
-		x.take(id, cellOf(p))
+		x.take(p)
 		delete(x.at, id)
 	}
 }
 
-func (x *Index) take(id string, c cell) {
-	delete(x.cells[c], id)
-	if len(x.cells[c]) == 0 {
-		delete(x.cells, c)
+// take empties a slot: the last thing of the cell moves there.
+func (x *Index) take(p place) {
+	items := x.cells[p.cell]
+	last := len(items) - 1
+	if p.slot != last {
+		items[p.slot] = items[last]
+		x.at[items[p.slot].id] = p
 	}
+	items[last] = item{}
+	if last == 0 {
+		delete(x.cells, p.cell)
+		return
+	}
+	x.cells[p.cell] = items[:last]
 }
 
 // Len is how many things the index holds.
@@ -77,7 +100,10 @@ func (x *Index) Point(id string) (Point, bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	p, known := x.at[id]
-	return p, known
+	if !known {
+		return Point{}, false
+	}
+	return x.cells[p.cell][p.slot].at, true
 }
 
 // Nearest returns up to limit things within radiusM metres of p, nearest first;
@@ -101,16 +127,14 @@ func (x *Index) NearestWhere(p Point, radiusM float64, limit int, take func(id s
 	side := cellDeg * EarthRadiusM * math.Pi / 180 * math.Max(0.01, math.Cos(radians(math.Min(89, math.Abs(p.Lat)+0.5))))
 	last := int32(math.Ceil(radiusM/side)) + 1
 	if cells := int64(2*last+1) * int64(2*last+1); cells > int64(len(x.cells)) {
-		for id, at := range x.at {
-			best.add(id, at)
+		for _, items := range x.cells {
+			best.addAll(items)
 		}
 		return best.sorted()
 	}
 	for ring := int32(0); ring <= last; ring++ {
-		for _, c := range ringOf(centre, ring) {
-			for id, at := range x.cells[c] {
-				best.add(id, at)
-			}
+		for c := range ringOf(centre, ring) {
+			best.addAll(x.cells[c])
 		}
 		// What lies beyond this ring is at least ring sides away.
 		if best.full() && best.hits[0].DistanceM <= float64(ring)*side {
@@ -130,6 +154,20 @@ type nearest struct {
 }
 
 func (n *nearest) full() bool { return len(n.hits) == n.limit }
+
+// addAll offers the things of a cell. What is too far north or south needs no
+// great circle.
+func (n *nearest) addAll(items []item) {
+	for i := range items {
+		most := n.radiusM
+		if n.full() {
+			most = n.hits[0].DistanceM
+		}
+		if math.Abs(items[i].at.Lat-n.from.Lat)*metresOfLat <= most+1 {
+			n.add(items[i].id, items[i].at)
+		}
+	}
+}
 
 func (n *nearest) add(id string, at Point) {
 	h := Hit{ID: id, Point: at, DistanceM: Distance(n.from, at)}
@@ -185,16 +223,22 @@ func cellOf(p Point) cell {
 	return cell{int32(math.Floor(p.Lat / cellDeg)), int32(math.Floor(p.Lng / cellDeg))}
 }
 
-func ringOf(c cell, r int32) []cell {
-	if r == 0 {
-		return []cell{c}
+// ringOf are the cells at r cells from c.
+func ringOf(c cell, r int32) iter.Seq[cell] {
+	return func(yield func(cell) bool) {
+		if r == 0 {
+			yield(c)
+			return
+		}
+		for d := -r; d <= r; d++ {
+			if !yield(cell{c.lat - r, c.lng + d}) || !yield(cell{c.lat + r, c.lng + d}) {
+				return
+			}
+		}
+		for d := -r + 1; d < r; d++ {
+			if !yield(cell{c.lat + d, c.lng - r}) || !yield(cell{c.lat + d, c.lng + r}) {
+				return
+			}
+		}
 	}
-	ring := make([]cell, 0, 8*r)
-	for d := -r; d <= r; d++ {
-		ring = append(ring, cell{c.lat - r, c.lng + d}, cell{c.lat + r, c.lng + d})
-	}
-	for d := -r + 1; d < r; d++ {
-		ring = append(ring, cell{c.lat + d, c.lng - r}, cell{c.lat + d, c.lng + r})
-	}
-	return ring
 }
