@@ -63,16 +63,18 @@ func OpenJournal(dir string) (*Journal, error) {
 	}
 	// The newest segment is written on if there is room in it. Otherwise a place for
 	// the next record is laid now, while the disk has one: a full disk finds it ready.
-	room := last <= segmentSize-recordMax
-	newest := filepath.Join(dir, append(names, "")[max(0, len(names)-1)])
-	if room && j.reuse(newest, last, true) {
-		names = names[:len(names)-1]
-	} else if err := j.newSegment(); err != nil {
+	reuse := func(clean bool) bool {
+		if last > segmentSize-recordMax || !j.reuse(filepath.Join(dir, names[len(names)-1]), last, clean) {
+			return false
+		}
+		names = names[:len(names)-1] // not to be dropped
+		return true
+	}
+	if !reuse(true) {
 		// Better over the remains of a torn record than nowhere.
-		if !room || !j.reuse(newest, last, false) {
+		if err := j.newSegment(); err != nil && !reuse(false) {
 			return nil, err
 		}
-		names = names[:len(names)-1]
 	}
 	j.dropOld(names)
 	return j, nil
