@@ -11,6 +11,7 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -50,6 +51,9 @@ func (c importCmd) Run(ctx context.Context, root *cli) error {
 	if c.Server != "" {
 		report, err = c.remote(ctx, in, rejects)
 	} else {
+		// The program does nothing else: garbage may grow, up to a bound.
+		debug.SetGCPercent(400)
+		debug.SetMemoryLimit(importMemory)
 		cfg, cerr := root.load()
 		if cerr != nil {
 			return cerr
@@ -66,6 +70,9 @@ func (c importCmd) Run(ctx context.Context, root *cli) error {
 	}
 	return err
 }
+
+// importMemory is where the heap is held down, in bytes.
+const importMemory = 2 << 30
 
 func progress(rows int) { fmt.Fprintf(os.Stderr, "\r%d rows", rows) }
 
