@@ -70,6 +70,8 @@ type Guard struct {
 	mu   sync.Mutex
 	ids  map[string]string           // journal ids of what is pending, by request key
 	held map[string]care.OpenRequest // what even the journal did not take, by key
+
+	flights map[string]*flight // guarded by mu: what is being committed, by key and digest
 }
 
 var _ Stander = (*Board)(nil)
@@ -94,7 +96,7 @@ func NewGuard(o GuardOptions) (*Guard, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	g := &Guard{o: o, ids: map[string]string{}, held: map[string]care.OpenRequest{},
+	g := &Guard{o: o, ids: map[string]string{}, held: map[string]care.OpenRequest{}, flights: map[string]*flight{},
 		pending: prometheus.NewGauge(prometheus.GaugeOpts{Name: "anling_dispatch_unstored_alarms", Help: "Alarms that are rung but not yet in SQL."}),
 		unkept:  prometheus.NewCounter(prometheus.CounterOpts{Name: "anling_dispatch_journal_failures_total", Help: "Alarms that neither SQL nor the emergency journal took."}),
 		alerts:  prometheus.NewCounter(prometheus.CounterOpts{Name: "anling_dispatch_emergency_rings_total", Help: "Alarms that were rung without being stored."}),
@@ -111,55 +113,98 @@ func NewGuard(o GuardOptions) (*Guard, error) {
 	return g, nil
 }
 
-type answer struct {
+// flight is a request that is being committed. Who sends it again meanwhile waits for
+// the same answer, so that a storm of repeats costs no more than its presses.
+type flight struct {
+	done   chan struct{} // closed when opened and err are set
 	opened care.Opened
 	err    error
 }
 
 // Open makes an incident stand, as Board.Open does, but does not wait until an
-// operator is being rung. A nil error means that it is
-// durable in SQL; ErrNotStored that it was rung through and journalled, but not
-// stored within the time.
+// operator is being rung. A nil error means that it is durable in SQL; ErrNotStored
+// that it was rung through and journalled, but not stored within the time.
 func (g *Guard) Open(ctx context.Context, r care.OpenRequest) (care.Opened, error) {
 	g.identify(&r)
-	done := make(chan answer, 1)
+	f, first := g.board(ctx, r)
+	if !first {
+		return f.joined(ctx, g.o.GiveUp)
+	}
+	wait := time.NewTimer(g.o.JournalAfter)
+	defer wait.Stop()
+	select {
+	case <-f.done:
+		if f.err == nil || refused(f.err) {
+			return f.opened, f.err
+		}
+		g.keep(r, f.err)
+		return care.Opened{}, fmt.Errorf("%w: %w", ErrNotStored, f.err)
+	case <-wait.C:
+	}
+	g.keep(r, fmt.Errorf("no answer of the store for %s", g.o.JournalAfter))
+	wait.Reset(g.o.GiveUp - g.o.JournalAfter)
+	select {
+	case <-f.done:
+		if refused(f.err) {
+			g.settle(r.Key)
+		}
+		if f.err == nil || refused(f.err) {
+			return f.opened, f.err
+		}
+		return care.Opened{}, fmt.Errorf("%w: %w", ErrNotStored, f.err)
+	case <-wait.C:
+		return care.Opened{}, fmt.Errorf("%w within %s", ErrNotStored, g.o.GiveUp)
+	}
+}
+
+// board hands a request to the board, or finds the one that is on its way: the same
+// key with the same meaning.
+func (g *Guard) board(ctx context.Context, r care.OpenRequest) (f *flight, first bool) {
+	id := r.Key + "\x00" + r.Digest
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if f := g.flights[id]; f != nil {
+		return f, false
+	}
+	f = &flight{done: make(chan struct{})}
+	g.flights[id] = f
 	// The caller's end must not end the commit: its outcome would be unknown.
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.o.GiveUp)
 	g.work.Go(func() {
 		defer cancel()
-		opened, ring, err := g.o.Board.Stand(work, r)
-		if err == nil {
+		var ring func(context.Context)
+		f.opened, ring, f.err = g.o.Board.Stand(work, r)
+		if f.err == nil {
 			g.settle(r.Key)
 		}
-		done <- answer{opened, err}
-		if err == nil {
+		g.mu.Lock()
+		delete(g.flights, id)
+		g.mu.Unlock()
+		close(f.done)
+		if f.err == nil {
 			ring(work)
 		}
 	})
-	late := time.NewTimer(g.o.JournalAfter)
-	defer late.Stop()
+	return f, true
+}
+
+// joined is the answer to a repeat that came while the first was on its way.
+func (f *flight) joined(ctx context.Context, limit time.Duration) (care.Opened, error) {
+	wait := time.NewTimer(limit)
+	defer wait.Stop()
 	select {
-	case a := <-done:
-		if a.err == nil || refused(a.err) {
-			return a.opened, a.err
-		}
-		g.keep(r, a.err)
-		return care.Opened{}, fmt.Errorf("%w: %w", ErrNotStored, a.err)
-	case <-late.C:
+	case <-f.done:
+	case <-wait.C:
+		return care.Opened{}, fmt.Errorf("%w within %s", ErrNotStored, limit)
+	case <-ctx.Done():
+		return care.Opened{}, fmt.Errorf("%w: %w", ErrNotStored, ctx.Err())
 	}
-	g.keep(r, fmt.Errorf("no answer of the store for %s", g.o.JournalAfter))
-	select {
-	case a := <-done:
-		if refused(a.err) {
-			g.settle(r.Key)
-		}
-		if a.err == nil || refused(a.err) {
-			return a.opened, a.err
-		}
-		return care.Opened{}, fmt.Errorf("%w: %w", ErrNotStored, a.err)
-	case <-work.Done():
-		return care.Opened{}, fmt.Errorf("%w within %s", ErrNotStored, g.o.GiveUp)
+	if f.err != nil && !refused(f.err) {
+		return care.Opened{}, fmt.Errorf("%w: %w", ErrNotStored, f.err)
 	}
+	opened := f.opened
+	opened.Repeat = f.err == nil
+	return opened, f.err
 }
 
 // refused tells an error that no repetition mends from a failing store.

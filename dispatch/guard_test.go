@@ -226,6 +226,42 @@ func TestASlowStoreIsJournalledMeanwhile(t *testing.T) {
 	})
 }
 
+// TestRepeatsJoinThePressInFlight: a device that sends again while its press is being
+// stored costs no second commit and rings nobody twice; another meaning does.
+func TestRepeatsJoinThePressInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuarded(t)
+		g.board.set(time.Second, nil)
+		var answers sync.WaitGroup
+		repeats := 0
+		var mu sync.Mutex
+		for range 20 {
+			answers.Go(func() {
+				opened, err := g.guard.Open(t.Context(), pressed("k"))
+				if err != nil || opened.IncidentID == "" {
+					t.Errorf("%+v, %v", opened, err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if opened.Repeat {
+					repeats++
+				}
+			})
+		}
+		other := pressed("k")
+		other.Digest = "sos+fall"
+		answers.Go(func() {
+			if _, err := g.guard.Open(t.Context(), other); err != nil {
+				t.Error(err)
+			}
+		})
+		answers.Wait()
+		if g.board.opened["k"] != 2 || repeats < 19 || len(g.rung) != 0 {
+			t.Errorf("%d commits, %d repeats, %d rung", g.board.opened["k"], repeats, len(g.rung))
+		}
+	})
+}
+
 func TestAJournalThatFailsTooStillRings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuarded(t)
