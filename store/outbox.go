@@ -35,6 +35,14 @@ func (o Outbox) Waiting(ctx context.Context, limit int) ([]bus.Outgoing, error) 
 // MarkSent implements bus.Outbox.
 func (o Outbox) MarkSent(ctx context.Context, rows []bus.Outgoing) error {
 	return o.s.Write(ctx, Normal, func(tx *Tx) error {
+		if tx.alone && len(rows) > 1 {
+			// With one writer positions are committed in order: between the first and
+			// the last that were read lies nothing that was not.
+			if err := tx.MarkOutboxRangeSent(tx.ctx, rows[0].Pos, rows[len(rows)-1].Pos, nullUS(tx.now)); err != nil {
+				return fmt.Errorf("mark outbox rows %d to %d: %w", rows[0].Pos, rows[len(rows)-1].Pos, err)
+			}
+			return nil
+		}
 		for _, r := range rows {
 			if err := tx.MarkOutboxSent(tx.ctx, r.Pos, nullUS(tx.now)); err != nil {
 				return fmt.Errorf("mark outbox row %d: %w", r.Pos, err)

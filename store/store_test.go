@@ -82,6 +82,26 @@ func TestChangeIsAllOrNothing(t *testing.T) {
 	})
 }
 
+// TestOutboxIsMarkedByWhatWasRead: rows that came after the read stay.
+func TestOutboxIsMarkedByWhatWasRead(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		for i := range 6 {
+			write(t, s, func(tx *store.Tx) error { return tx.Append(fact("o", int64(i+1))) })
+		}
+		read, err := s.Outbox().Waiting(t.Context(), 4)
+		if err != nil || len(read) != 4 {
+			t.Fatalf("%d rows, %v", len(read), err)
+		}
+		if err := s.Outbox().MarkSent(t.Context(), read); err != nil {
+			t.Fatal(err)
+		}
+		left, err := s.Outbox().Waiting(t.Context(), 10)
+		if err != nil || len(left) != 2 || left[0].Pos <= read[3].Pos {
+			t.Errorf("%d rows are left, %v", len(left), err)
+		}
+	})
+}
+
 // TestManyWriters: each of many concurrent changes is done exactly once, and the
 // hooks hear all of them in an order that keeps Seq.
 func TestManyWriters(t *testing.T) {

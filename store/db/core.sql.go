@@ -308,6 +308,15 @@ func (q *Queries) InsertOutbox(ctx context.Context, arg InsertOutboxParams) erro
 	return err
 }
 
+const markOutboxRangeSent = `-- name: MarkOutboxRangeSent :exec
+UPDATE outbox SET sent_us = $3 WHERE pos >= $1 AND pos <= $2 AND sent_us IS NULL
+`
+
+func (q *Queries) MarkOutboxRangeSent(ctx context.Context, pos int64, pos_2 int64, sentUs sql.NullInt64) error {
+	_, err := q.db.ExecContext(ctx, markOutboxRangeSent, pos, pos_2, sentUs)
+	return err
+}
+
 const markOutboxSent = `-- name: MarkOutboxSent :exec
 UPDATE outbox SET sent_us = $2 WHERE pos = $1 AND sent_us IS NULL
 `

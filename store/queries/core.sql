@@ -73,3 +73,6 @@ UPDATE lease SET expires_us = $3 WHERE name = $1 AND holder = $2 AND epoch = $4;
 
 -- name: ReleaseLease :execrows
 UPDATE lease SET expires_us = 0 WHERE name = $1 AND holder = $2 AND epoch = $3;
+
+-- name: MarkOutboxRangeSent :exec
+UPDATE outbox SET sent_us = $3 WHERE pos >= $1 AND pos <= $2 AND sent_us IS NULL;
