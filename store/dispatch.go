@@ -22,18 +22,44 @@ var _ dispatch.Store = (*Dispatch)(nil)
 // NewDispatch is the store of dispatch and dispatch/assign.
 func NewDispatch(s *Store) *Dispatch { return &Dispatch{s} }
 
-type dispatchTx struct{ *Tx }
+// dispatchTx gathers the incidents of a change and writes each once, at its end: one
+// that is opened and offered in the same change is saved several times on the way.
+type dispatchTx struct {
+	*Tx
+	incidents map[care.IncidentID]*savedIncident
+}
+
+// savedIncident is an incident as the change has it now.
+type savedIncident struct {
+	now dispatch.Incident
+	was int64 // version of the row, 0 when there is none yet
+}
 
 var _ dispatch.Tx = dispatchTx{}
 
+func (d *Dispatch) change(ctx context.Context, f func(dispatchTx) error) error {
+	return d.s.Write(ctx, Urgent, func(tx *Tx) error {
+		t := dispatchTx{Tx: tx, incidents: map[care.IncidentID]*savedIncident{}}
+		if err := f(t); err != nil {
+			return err
+		}
+		for _, i := range t.incidents {
+			if err := t.writeIncident(i.now, i.was); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // Change implements dispatch.Store.
 func (d *Dispatch) Change(ctx context.Context, f func(dispatch.Tx) error) error {
-	return d.s.Write(ctx, Urgent, func(tx *Tx) error { return f(dispatchTx{tx}) })
+	return d.change(ctx, func(t dispatchTx) error { return f(t) })
 }
 
 // ChangeAssignments implements assign.Store.
 func (d *Dispatch) ChangeAssignments(ctx context.Context, f func(assign.Tx) error) error {
-	return d.s.Write(ctx, Urgent, func(tx *Tx) error { return f(dispatchTx{tx}) })
+	return d.change(ctx, func(t dispatchTx) error { return f(t) })
 }
 
 // read turns a row's document into a value, and "no row" into care.ErrNotFound.
@@ -83,6 +109,9 @@ func flag(b bool) int64 {
 }
 
 func (t dispatchTx) Incident(id care.IncidentID) (dispatch.Incident, error) {
+	if i := t.incidents[id]; i != nil {
+		return i.now, nil
+	}
 	if t.alone {
 		row, err := t.GetIncident(t.ctx, string(id))
 		return read[dispatch.Incident]("incident", string(id), row.Doc, err)
@@ -92,6 +121,17 @@ func (t dispatchTx) Incident(id care.IncidentID) (dispatch.Incident, error) {
 }
 
 func (t dispatchTx) SaveIncident(i dispatch.Incident, was int64) error {
+	if old := t.incidents[i.ID]; old == nil {
+		t.incidents[i.ID] = &savedIncident{now: i, was: was}
+	} else if was != old.now.Version {
+		return fmt.Errorf("incident %s: %w", i.ID, event.ErrConflict)
+	} else {
+		old.now = i
+	}
+	return nil
+}
+
+func (t dispatchTx) writeIncident(i dispatch.Incident, was int64) error {
 	if was == 0 {
 		n, err := t.InsertIncident(t.ctx, db.InsertIncidentParams{ID: string(i.ID), No: i.No, Status: string(i.Status), Open: flag(i.Status.Open()),
 			ElderID: string(i.ElderID), DeviceID: string(i.DeviceID), Priority: int64(i.Priority), OpenedUs: us(i.OpenedAt), Version: i.Version, Doc: document(i)})
