@@ -218,8 +218,14 @@ func (a *actor) renew() {
 func (a *actor) tell() {
 	a.s.mu.Lock()
 	defer a.s.mu.Unlock()
-	if _, live := a.s.actors[a.c.ID]; live {
-		a.s.views[a.c.ID] = a.c
+	if _, live := a.s.actors[a.c.ID]; !live {
+		return
+	}
+	a.s.views[a.c.ID] = a.c
+	// An SOS call learns its incident on the way: from then on it is that one's call,
+	// unless another is.
+	if other := a.s.incident[a.c.IncidentID]; a.c.IncidentID != "" && (a.s.actors[other] == nil || a.s.views[other].State == Ended) {
+		a.s.incident[a.c.IncidentID] = a.c.ID
 	}
 }
 

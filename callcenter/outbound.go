@@ -65,15 +65,11 @@ func (s *Service) Urge(r care.CallRequest) bool {
 func (s *Service) callOf(id care.IncidentID) *actor {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a := s.actors[s.incident[id]]; a != nil {
-		return a
+	call := s.incident[id]
+	if s.views[call].State == Ended {
+		return nil
 	}
-	for _, a := range s.actors { // an SOS call whose incident has just been opened
-		if v := s.views[a.c.ID]; v.IncidentID == id && v.Live() {
-			return a
-		}
-	}
-	return nil
+	return s.actors[call]
 }
 
 func classOf(p care.Priority) acd.Class {
