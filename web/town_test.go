@@ -313,7 +313,7 @@ func (*people) Elder(_ context.Context, id care.ElderID) (care.Elder, error) {
 	return care.Elder{ID: id, Name: "王秀英", Sex: "female", BirthDate: "1940-02-29", IDType: "resident_id", IDNumber: "990001194002290018", Status: "active", AreaCode: "990100001001",
 		Address: "幸福路 12 号", UnitFloorRoom: "3 单元 501", Lift: &lift, EntryNote: "院门有狗", Home: home, HomeSource: "surveyed", LivingState: "alone", Ability: "moderate",
 		Health: care.Health{Diagnoses: []string{"糖尿病"}, Allergies: []string{"青霉素"}, MobilityAid: "cane"}, Communication: care.Communication{Dialects: []string{"昆明话"}, Hearing: "hard", DuressWord: "茉莉花"},
-		KeySafe: "4711", DoorCode: "0815", RiskNotes: "大狗", Phones: []string{"+8613800138000"},
+		KeySafe: "红砖下第三格", DoorCode: "门码零捌壹伍", RiskNotes: "大狗", Phones: []string{"+8613800138000"},
 		Contacts: []care.Contact{{ID: "c1", Rank: 1, Name: "李小明", Relation: "child", Phones: []string{"+8613900139000"}, KeyHolder: true}}, Devices: []care.DeviceID{"d1"}, Version: 3}, nil
 }
 
