@@ -185,10 +185,17 @@ func TestLiveIsFiltered(t *testing.T) {
 	}
 	op.post(path+"/resolve", map[string]any{"claim": claim, "how": "seen"}).object()
 	op.post(path+"/close", map[string]any{"claim": claim, "outcome": "helped_at_home"}).object()
-	storetest.Eventually(t, "the desk hears of the closure", func() bool {
+	// Each page is cut off when it has heard the last that its golden file tells.
+	storetest.Eventually(t, "every page hears of the end", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return slices.ContainsFunc(heard["operator"], func(s string) bool { return strings.HasPrefix(s, string(dispatch.ClosedEvent)) })
+		for role, last := range map[string]string{"admin": string(dispatch.ClosedEvent), "operator": string(dispatch.ClosedEvent), "supervisor": string(dispatch.ClosedEvent),
+			"responder": "dispatch.assignment.done", "provider": "dispatch.assignment.done"} {
+			if !slices.ContainsFunc(heard[role], func(s string) bool { return strings.HasPrefix(s, last+" ") }) {
+				return false
+			}
+		}
+		return true
 	})
 	for _, p := range pages {
 		_ = p.conn.CloseNow()
