@@ -375,6 +375,12 @@ func (x *exchange) holds(number string) {
 	if err := c.Audio().WaitQuiet(x.ctx()); err != nil {
 		x.t.Errorf("the caller who holds hears the operator: %v", err)
 	}
+	if err := d.Audio().WaitTone(x.ctx(), 800); err != nil {
+		x.t.Errorf("what the caller who holds plays does not reach the operator: %v", err)
+	}
+	if c.Audio().Hears(440) {
+		x.t.Error("the caller who holds hears the operator again")
+	}
 	if d.State() != simphone.Answered {
 		x.t.Errorf("the operator's leg is %s while the caller holds", d.State())
 	}
