@@ -21,7 +21,6 @@ import (
 const (
 	inboxSize = 256
 	leaseTurn = 5 * time.Second // the queue's lease is renewed
-	legsEnd   = 5 * time.Second // legs that were hung up are awaited
 	callMax   = 4 * time.Hour   // of an ordinary conversation
 )
 

@@ -45,7 +45,6 @@ func (s *Service) signOn(o Operator) {
 		d = &desk{}
 		s.desk[o.UserID] = d
 	}
-	d.saved = max(d.saved, d.row.Version)
 	d.row.UserID, d.row.Name, d.row.Account, d.row.Skills, d.row.Role = o.UserID, o.Name, o.Account, o.Skills, o.Role
 	s.queue.SignOn(s.now(), acd.Agent{ID: o.UserID, Skills: o.Skills, State: d.row.State, Reason: d.row.Reason, Since: d.row.Since, Idle: d.row.Idle,
 		Misses: d.row.Misses, Epoch: d.row.Epoch})

@@ -213,7 +213,7 @@ func (s *Service) load(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range rows {
-		s.desk[r.UserID] = &desk{row: r}
+		s.desk[r.UserID] = &desk{row: r, saved: r.Version}
 	}
 	for _, o := range s.early {
 		s.signOn(o)

@@ -524,6 +524,22 @@ func TestOperatorsKnownBeforeRun(t *testing.T) {
 	})
 }
 
+func TestNewOperatorWhoIsMadeKnownTwiceIsStored(t *testing.T) {
+	bubble(t, 0, func(c *centre) {
+		c.end()
+		c.net.register("a", true)
+		c.before = func(s *Service) {
+			s.PutOperator(Operator{UserID: "a", Account: "a"})
+			s.PutOperator(Operator{UserID: "a", Account: "a", Name: "Li"})
+		}
+		c.open(0)
+		c.wait(5 * time.Second)
+		if o := c.store.operators["a"]; o.Name != "Li" || !o.Phone || o.Version == 0 {
+			t.Errorf("stored %+v", o)
+		}
+	})
+}
+
 func TestQueueIsRepairedWhenACallDiesInSilence(t *testing.T) {
 	bubble(t, 1, func(c *centre) {
 		c.s.act(func(q *acd.Queue) []acd.Offer {
