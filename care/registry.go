@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -374,10 +376,42 @@ func (r *Registry) checkElder(e *Elder) error {
 	if e.Home.Lat < -90 || e.Home.Lat > 90 || e.Home.Lng < -180 || e.Home.Lng > 180 {
 		return Invalid("home", "%v is no point on earth", e.Home)
 	}
+	if err := checkTexts(e); err != nil {
+		return err
+	}
 	if e.Phones, err = r.phones("phones", e.Phones); err != nil {
 		return err
 	}
 	return r.checkContacts(e)
+}
+
+// maxText is the length of a free text in characters: what is longer is a cell that
+// ran over its quotes, and would be carried to every page that shows the elder.
+const (
+	maxText = 2000
+	maxCode = 200 // bytes of a key or code
+)
+
+// checkTexts refuses what is no text. The secrets are sealed as one, parted by a
+// control character, so none of them may hold one.
+func checkTexts(e *Elder) error {
+	for _, t := range []struct{ field, text string }{{"address", e.Address}, {"unit_floor_room", e.UnitFloorRoom}, {"entry_note", e.EntryNote},
+		{"risk_notes", e.RiskNotes}, {"preferences", e.Preferences}, {"mobility_aid", e.Health.MobilityAid}, {"preferred_hospital", e.Health.PreferredHospital},
+		{"family_doctor", e.Health.FamilyDoctor}, {"vision", e.Communication.Vision}} {
+		if len(t.text) > maxText && utf8.RuneCountInString(t.text) > maxText {
+			return Invalid(t.field, "has more than %d characters", maxText)
+		}
+	}
+	for _, t := range []struct{ field, text string }{{"id_number", e.IDNumber}, {"card_no", e.CardNo}, {"key_safe", e.KeySafe}, {"door_code", e.DoorCode},
+		{"duress_word", e.Communication.DuressWord}, {"external_key", e.ExternalKey}} {
+		if len(t.text) > maxCode {
+			return Invalid(t.field, "is longer than %d bytes", maxCode)
+		}
+		if strings.ContainsFunc(t.text, unicode.IsControl) {
+			return Invalid(t.field, "holds a control character")
+		}
+	}
+	return nil
 }
 
 func (r *Registry) checkContacts(e *Elder) error {
@@ -575,12 +609,15 @@ func (r *Registry) TouchDevices(ctx context.Context, signs []DeviceSign) error {
 	return r.store.TouchDevices(ctx, signs)
 }
 
+// protocols are those that a device can be heard by; "number" is a telephone alone.
+var protocols = []string{"gt06", "watch", "sip", "number"}
+
 var deviceStates = []string{"stock", "active", "faulty", "lost", "returned"}
 
 func (r *Registry) checkDevice(d *Device) error {
 	d.ExternalID, d.Protocol = strings.TrimSpace(d.ExternalID), strings.ToLower(strings.TrimSpace(d.Protocol))
-	if d.Protocol == "" {
-		return Invalid("protocol", "is empty")
+	if err := oneOf("protocol", d.Protocol, protocols); err != nil {
+		return err // nobody would ever hear such a device
 	}
 	if d.SIMNumber != "" {
 		n, err := NormalizePhone(d.SIMNumber, r.o.PhoneAreaCode)
@@ -597,6 +634,10 @@ func (r *Registry) checkDevice(d *Device) error {
 	}
 	if len(d.ExternalID) > 64 {
 		return Invalid("external_id", "is longer than 64 characters")
+	}
+	// The check digit is not held against it: many cheap devices have a wrong one.
+	if d.Protocol == "gt06" && (len(d.ExternalID) != 15 || !digits(d.ExternalID)) {
+		return Invalid("external_id", "a gt06 device states an IMEI of 15 digits")
 	}
 	if d.State == "" {
 		d.State = "active"

@@ -47,6 +47,21 @@ func Registry(t *testing.T, s *store.Store) {
 	}
 	first := save(t, wang())
 
+	t.Run("what is no text is refused", func(t *testing.T) {
+		for field, spoil := range map[string]func(*care.Elder){
+			"door_code":  func(e *care.Elder) { e.DoorCode = "12\x1f34" }, // it would part the sealed secrets anew
+			"key_safe":   func(e *care.Elder) { e.KeySafe = strings.Repeat("1", 201) },
+			"risk_notes": func(e *care.Elder) { e.RiskNotes = strings.Repeat("狗", 2001) },
+		} {
+			e := care.Elder{Name: "张三丰", AreaCode: "990100001001", BirthDate: "1941"}
+			spoil(&e)
+			_, err := r.SaveElder(t.Context(), e, "user:u1")
+			if bad, ok := err.(*care.Error); !ok || bad.Field != field {
+				t.Errorf("%s: %v", field, err)
+			}
+		}
+	})
+
 	t.Run("a saved elder is read back whole", func(t *testing.T) {
 		e, err := r.Elder(t.Context(), first.ID)
 		if err != nil {
@@ -179,6 +194,11 @@ func registryDevices(t *testing.T, r *care.Registry, elder care.ElderID) {
 	d, err := r.SaveDevice(t.Context(), care.Device{Kind: "watch", Protocol: "watch", ExternalID: "9200000001", ElderID: elder, Class: "watch"}, "user:u1")
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, typo := range []care.Device{{Protocol: "gt6", ExternalID: "868120145233604"}, {ExternalID: "868120145233604"}, {Protocol: "gt06", ExternalID: "86812014523360"}} {
+		if _, err := r.SaveDevice(t.Context(), typo, "user:u1"); !errors.Is(err, care.ErrInvalid) {
+			t.Errorf("%s %s: %v", typo.Protocol, typo.ExternalID, err)
+		}
 	}
 	if _, err := r.SaveDevice(t.Context(), care.Device{Protocol: "watch", ExternalID: "9200000001"}, "user:u1"); !errors.Is(err, care.ErrInvalid) {
 		t.Errorf("the same identity twice gives %v", err)
@@ -544,7 +564,7 @@ func RegistryTwoImports(t *testing.T, s *store.Store) {
 // RegistryDistrict: the demo district goes in whole, and again changes nothing.
 func RegistryDistrict(t *testing.T, s *store.Store) {
 	r := NewRegistry(s)
-	d := district.New(district.Demo(1))
+	d := district.New(district.Options{Seed: 1, Elders: 300, Responders: 40})
 	for range 2 {
 		if err := d.Fill(t.Context(), r); err != nil {
 			t.Fatal(err)
