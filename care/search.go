@@ -27,9 +27,6 @@ type ElderHit struct {
 
 // Masked is the hit as sight allows.
 func (h ElderHit) Masked(s Sight) ElderHit {
-	if s == SightFull {
-		return h
-	}
 	h.Phones = maskPhones(h.Phones)
 	if s != SightDesk {
 		h.Name, h.Contact, h.BirthDate, h.Address, h.AreaCode = MaskName(h.Name), MaskName(h.Contact), "", "", maskArea(h.AreaCode)

@@ -101,39 +101,20 @@ func ParseUSCC(raw string) (string, error) {
 	return s, nil
 }
 
-// ParseIMEI checks a 15-digit IMEI with its Luhn digit.
-func ParseIMEI(raw string) (string, error) {
-	s := strings.Map(dropSeparator, fold(raw))
-	if len(s) != 15 || !digits(s) {
-		return "", Invalid("imei", "an IMEI has 15 digits")
-	}
-	if !luhn(s) {
-		return "", Invalid("imei", "the check digit is wrong: some digit is mistyped")
-	}
-	return s, nil
-}
-
-// ParseICCID checks the number of a SIM card: 19 or 20 digits beginning with 89.
-func ParseICCID(raw string) (string, error) {
-	s := strings.Map(dropSeparator, fold(raw))
-	if (len(s) != 19 && len(s) != 20) || !digits(s) || !strings.HasPrefix(s, "89") {
-		return "", Invalid("iccid", "an ICCID has 19 or 20 digits and begins with 89")
-	}
-	return s, nil
-}
-
-func luhn(s string) bool {
+// LuhnDigit is the check digit (ISO/IEC 7812-1) that follows a number of digits, as in
+// an IMEI.
+func LuhnDigit(number string) byte {
 	sum := 0
-	for i := range len(s) {
-		d := int(s[len(s)-1-i] - '0')
-		if i%2 == 1 {
+	for i := range len(number) {
+		d := int(number[len(number)-1-i] - '0')
+		if i%2 == 0 {
 			if d *= 2; d > 9 {
 				d -= 9
 			}
 		}
 		sum += d
 	}
-	return sum%10 == 0
+	return byte('0' + (10-sum%10)%10)
 }
 
 // dropSeparator removes what people write between digits.

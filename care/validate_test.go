@@ -109,46 +109,22 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestCodes(t *testing.T) {
-	for _, c := range []struct {
-		parse    func(string) (string, error)
-		good     string
-		bad      []string
-		whatever string
-	}{
-		{ParseUSCC, "91350100M000100Y43", []string{"91350100M000100Y44", "91350100M000100I43", "91350100M", ""}, "USCC"},
-		{ParseIMEI, "868120145233604", []string{"868120145233605", "86812014523360", "", "86812014523360x"}, "IMEI"},
-		{ParseICCID, "89860012345678901234", []string{"12345678901234567890", "8986", ""}, "ICCID"},
-	} {
-		if got, err := c.parse(" " + c.good + " "); err != nil || got != c.good {
-			t.Errorf("%s %s is %q, %v", c.whatever, c.good, got, err)
-		}
-		for _, b := range c.bad {
-			if _, err := c.parse(b); !errors.Is(err, ErrInvalid) {
-				t.Errorf("%s %q is taken: %v", c.whatever, b, err)
-			}
+func TestUSCC(t *testing.T) {
+	if got, err := ParseUSCC(" 91350100M000100Y43 "); err != nil || got != "91350100M000100Y43" {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, bad := range []string{"91350100M000100Y44", "91350100M000100I43", "91350100M", ""} {
+		if _, err := ParseUSCC(bad); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q is taken: %v", bad, err)
 		}
 	}
 }
 
-func TestAbilityLevels(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		a    Assessment
-		want string
-	}{
-		{"full marks", Assessment{Score: 90}, Intact}, {"one off", Assessment{Score: 89}, Mild}, {"66", Assessment{Score: 66}, Mild}, {"65", Assessment{Score: 65}, Moderate},
-		{"46", Assessment{Score: 46}, Moderate}, {"45", Assessment{Score: 45}, Severe}, {"30", Assessment{Score: 30}, Severe}, {"29", Assessment{Score: 29}, Complete}, {"0", Assessment{}, Complete},
-		{"dementia", Assessment{Score: 90, Diagnoses: []string{"F00"}}, Mild}, {"one fall", Assessment{Score: 90, RiskEvents: 1}, Intact}, {"two falls", Assessment{Score: 90, RiskEvents: 2}, Mild},
-		{"one level only", Assessment{Score: 90, Diagnoses: []string{"F04"}, RiskEvents: 2}, Mild}, {"coma", Assessment{Score: 90, Coma: true}, Complete},
-		{"no worse than the worst", Assessment{Score: 3, RiskEvents: 3}, Complete}, {"another illness", Assessment{Score: 90, Diagnoses: []string{"I10"}}, Intact},
-	} {
-		if got, err := c.a.Level(); err != nil || got != c.want {
-			t.Errorf("%s: %s, %v", c.name, got, err)
+func TestLuhnDigit(t *testing.T) {
+	for _, imei := range []string{"868120145233604", "490154203237518"} {
+		if got := LuhnDigit(imei[:14]); got != imei[14] {
+			t.Errorf("%s ends in %c", imei, got)
 		}
-	}
-	if _, err := (Assessment{Score: 100}).Level(); err == nil {
-		t.Error("a score of another scale is taken")
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 type Sight string
 
 const (
-	SightFull   Sight = "full"   // who keeps the record: telephones and ID number in full, codes never
 	SightDesk   Sight = "desk"   // the operator of a call or incident: numbers masked
 	SightJob    Sight = "job"    // the responder who accepted: address, entry, risks
 	SightOffer  Sight = "offer"  // before acceptance: roughly where, no name
@@ -62,11 +61,9 @@ type CommunicationView struct {
 	HasDuressWord bool `json:"has_duress_word,omitempty"`
 }
 
-// View is the record as sight allows. An unknown sight is the narrowest.
-func (e Elder) View(s Sight) ElderView { return e.ViewAt(s, time.Now()) }
-
-// ViewAt is View on a given day: age and the tags of age depend on it.
-func (e Elder) ViewAt(s Sight, now time.Time) ElderView {
+// View is the record as sight allows, on the day of now: age and the tags of age depend
+// on it. An unknown sight is the narrowest.
+func (e Elder) View(s Sight, now time.Time) ElderView {
 	v := ElderView{ID: e.ID, Name: MaskName(e.Name), Sex: e.Sex, Status: e.Status, AreaCode: maskArea(e.AreaCode), Sight: s}
 	if age := AgeAt(e.BirthDate, now); age >= 0 {
 		v.Age = &age
@@ -76,11 +73,8 @@ func (e Elder) ViewAt(s Sight, now time.Time) ElderView {
 		v.Home = &p
 	}
 	switch s {
-	case SightFull, SightDesk:
+	case SightDesk:
 		e.desk(&v, now)
-		if s == SightFull {
-			v.IDNumber, v.Phones, v.Contacts = e.IDNumber, slices.Clone(e.Phones), slices.Clone(e.Contacts)
-		}
 	case SightJob:
 		e.place(&v)
 		v.Phones = maskPhones(e.Phones)
@@ -165,11 +159,6 @@ func (e Elder) AllTags(now time.Time) []Tag {
 		add("alone")
 	}
 	return all
-}
-
-// HasTag tells whether the elder belongs to a class.
-func (e Elder) HasTag(code string, now time.Time) bool {
-	return slices.ContainsFunc(e.AllTags(now), func(t Tag) bool { return t.Code == code })
 }
 
 // Reveal gives one hidden value in full; the caller writes down who asked and why.

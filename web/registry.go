@@ -46,7 +46,7 @@ func (s *Server) elderView(ctx context.Context, id care.ElderID, sight care.Sigh
 	if err != nil {
 		return nil // the incident is shown without its card, not withheld
 	}
-	v := e.ViewAt(sight, s.now())
+	v := e.View(sight, s.now())
 	return &v
 }
 
@@ -163,7 +163,7 @@ func (s *Server) elderFile(ctx context.Context, u reader, id care.ElderID) (Elde
 	if err != nil {
 		return ElderFile{}, err
 	}
-	f := ElderFile{ElderView: e.ViewAt(u.sight(), s.now()), Incidents: make([]Incident, len(latest))}
+	f := ElderFile{ElderView: e.View(u.sight(), s.now()), Incidents: make([]Incident, len(latest))}
 	for n, i := range latest {
 		f.Incidents[n] = s.incidentView(ctx, u, i)
 		f.Incidents[n].Elder = nil // it is this one

@@ -28,12 +28,6 @@ type Options struct {
 	Year       int // of the records; 2026 by default
 }
 
-// Demo is a district for people to look at.
-func Demo(seed uint64) Options { return Options{Seed: seed, Elders: 300, Responders: 40} }
-
-// Bench is a city of the size that the registry is measured by.
-func Bench(seed uint64) Options { return Options{Seed: seed, Elders: 667_000, Responders: 2000} }
-
 // Centre is the middle of every generated district.
 var Centre = geo.Point{Lat: 25.04, Lng: 102.72}
 
@@ -475,7 +469,7 @@ func (d *District) Device(i int) (Device, bool) {
 	case n < 5:
 		v.Kind, v.Protocol, v.Model, v.Class = "pendant", "gt06", pick(r, []string{"P-20", "P-30"}), "gt06_pendant"
 		imei := fmt.Sprintf("990100%08d", i)
-		v.ExternalID = imei + luhn(imei)
+		v.ExternalID = imei + string(care.LuhnDigit(imei))
 	case n < 8:
 		v.Kind, v.Protocol, v.Model, v.Class = "watch", "watch", pick(r, []string{"W-3", "W-5"}), "watch"
 		v.ExternalID = fmt.Sprintf("99%08d", i)
@@ -484,20 +478,6 @@ func (d *District) Device(i int) (Device, bool) {
 		v.ExternalID = v.SIMNumber
 	}
 	return v, true
-}
-
-func luhn(s string) string {
-	sum := 0
-	for i := range len(s) {
-		n := int(s[len(s)-1-i] - '0')
-		if i%2 == 0 {
-			if n *= 2; n > 9 {
-				n -= 9
-			}
-		}
-		sum += n
-	}
-	return fmt.Sprint((10 - sum%10) % 10)
 }
 
 // Providers makes the providers.
