@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -55,6 +56,18 @@ func (k *checker) address(key, value string, mayBeEmpty bool) {
 	}
 }
 
+// file checks that a named file is there; its content is for who opens it.
+func (k *checker) file(key, path string) {
+	if path == "" {
+		return
+	}
+	if st, err := os.Stat(path); err != nil {
+		k.bad(key, "%s", err.Error())
+	} else if st.IsDir() {
+		k.bad(key, "%s is a directory", path)
+	}
+}
+
 // check returns every bad value, named by its key.
 func (c Config) check() []Problem {
 	k := &checker{}
@@ -102,6 +115,8 @@ func (c Config) checkHTTP(k *checker) {
 	if (c.HTTP.TLSCert == "") != (c.HTTP.TLSKey == "") {
 		k.bad("http.tls_cert", "certificate and key are needed both, or none")
 	}
+	k.file("http.tls_cert", c.HTTP.TLSCert)
+	k.file("http.tls_key", c.HTTP.TLSKey)
 	if c.HTTP.PublicURL != "" {
 		if u, err := url.Parse(c.HTTP.PublicURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 			k.bad("http.public_url", "%q is not a URL such as https://anling.example", c.HTTP.PublicURL)
@@ -170,9 +185,10 @@ func (c Config) checkClocks(k *checker) {
 	cc := c.CallCentre
 	k.between("callcenter.ring_timeout", cc.RingTimeout, 5*time.Second, 2*time.Minute)
 	k.between("callcenter.sos_ring_timeout", cc.SOSRingTimeout, 3*time.Second, time.Minute)
-	k.between("callcenter.wrap_up", cc.WrapUp, 0, 10*time.Minute)
-	k.between("callcenter.callback_sos", cc.CallbackSOS, 0, 5*time.Minute)
-	k.between("callcenter.callback", cc.Callback, 0, time.Hour)
+	// Zero is the call centre's word for its default, so it cannot be asked for here.
+	k.between("callcenter.wrap_up", cc.WrapUp, time.Millisecond, 10*time.Minute)
+	k.between("callcenter.callback_sos", cc.CallbackSOS, time.Millisecond, 5*time.Minute)
+	k.between("callcenter.callback", cc.Callback, time.Millisecond, time.Hour)
 	k.between("callcenter.voice_expect", cc.VoiceExpect, 0, 5*time.Minute)
 	k.between("callcenter.drain", cc.Drain, 0, 30*time.Minute)
 	k.between("dispatch.answer_by", c.Dispatch.AnswerBy, time.Second, 5*time.Minute)
@@ -193,6 +209,7 @@ func (c Config) checkStorage(k *checker) {
 	if c.Storage.Engine == "postgres" && c.Storage.DSNFile == "" {
 		k.bad("storage.dsn_file", "is empty, postgres needs it")
 	}
+	k.file("storage.dsn_file", c.Storage.DSNFile)
 	k.within("storage.readers", c.Storage.Readers, 1, 64)
 	k.within("storage.batch_max", c.Storage.BatchMax, 1, 4096)
 	k.between("storage.checkpoint", c.Storage.Checkpoint, 100*time.Millisecond, time.Minute)
@@ -206,9 +223,11 @@ func (c Config) checkBus(k *checker) {
 	if c.NATS.Mode == "external" && c.NATS.URL == "" {
 		k.bad("nats.url", "is empty, the external mode needs it")
 	}
+	k.file("nats.credentials_file", c.NATS.CredFile)
 	k.within("nats.max_store_mb", c.NATS.MaxStoreMB, 16, 1<<20)
 	k.oneOf("live.engine", c.Live.Engine, "memory", "redis")
 	if c.Live.Engine == "redis" && len(c.Live.Addrs) == 0 {
 		k.bad("live.redis_addrs", "is empty, redis needs at least one host:port")
 	}
+	k.file("live.redis_password_file", c.Live.PasswordFile)
 }

@@ -57,20 +57,23 @@ func TestBadInputNamesLineAndKey(t *testing.T) {
 		env  []string
 		want []string
 	}{
-		"unknown key":           {"http:\n  lisen: x\n", nil, []string{"line 2", `unknown key "http.lisen"`}},
-		"unknown group":         {"htpp: {}\n", nil, []string{"line 1", `"htpp"`}},
-		"wrong type":            {"media:\n  port_min: many\n", nil, []string{"line 2", "media.port_min", "many", "whole number"}},
-		"duration without unit": {"callcenter:\n  wrap_up: soon\n", nil, []string{"line 2", "callcenter.wrap_up", "duration"}},
-		"bad value":             {"log:\n  level: loud\n", nil, []string{"line 2", "log.level", "loud", "debug, info"}},
-		"two bad values":        {"log: {level: loud}\nstorage: {engine: csv}\n", nil, []string{"log.level", "storage.engine", "line 2"}},
-		"wildcard sip":          {"sip: {listen: '0.0.0.0:5060'}\n", nil, []string{"sip.listen", "explicit IP"}},
-		"bad trunk":             {"sip:\n  trunks:\n    - name: a\n      peers: [carrier]\n", nil, []string{"line 4", "sip.trunks[0].peers", "carrier"}},
-		"unknown key in trunk":  {"sip:\n  trunks:\n    - name: a\n      peer: [x]\n", nil, []string{"line 4", "sip.trunks[0].peer"}},
-		"not yaml":              {"a: [\n", nil, []string{"line"}},
-		"misspelt variable":     {"", []string{"ANLING_HTTP_LISEN=x"}, []string{"ANLING_HTTP_LISEN", "no setting"}},
-		"variable's type":       {"", []string{"ANLING_MEDIA_PORT_MIN=many"}, []string{"ANLING_MEDIA_PORT_MIN", "many", "whole number"}},
-		"variable's value":      {"", []string{"ANLING_LOG_LEVEL=loud"}, []string{"log.level", "loud"}},
-		"postgres without dsn":  {"storage: {engine: postgres}\n", nil, []string{"storage.dsn_file"}},
+		"unknown key":            {"http:\n  lisen: x\n", nil, []string{"line 2", `unknown key "http.lisen"`}},
+		"unknown group":          {"htpp: {}\n", nil, []string{"line 1", `"htpp"`}},
+		"wrong type":             {"media:\n  port_min: many\n", nil, []string{"line 2", "media.port_min", "many", "whole number"}},
+		"duration without unit":  {"callcenter:\n  wrap_up: soon\n", nil, []string{"line 2", "callcenter.wrap_up", "duration"}},
+		"bad value":              {"log:\n  level: loud\n", nil, []string{"line 2", "log.level", "loud", "debug, info"}},
+		"two bad values":         {"log: {level: loud}\nstorage: {engine: csv}\n", nil, []string{"log.level", "storage.engine", "line 2"}},
+		"wildcard sip":           {"sip: {listen: '0.0.0.0:5060'}\n", nil, []string{"sip.listen", "explicit IP"}},
+		"bad trunk":              {"sip:\n  trunks:\n    - name: a\n      peers: [carrier]\n", nil, []string{"line 4", "sip.trunks[0].peers", "carrier"}},
+		"unknown key in trunk":   {"sip:\n  trunks:\n    - name: a\n      peer: [x]\n", nil, []string{"line 4", "sip.trunks[0].peer"}},
+		"not yaml":               {"a: [\n", nil, []string{"line"}},
+		"misspelt variable":      {"", []string{"ANLING_HTTP_LISEN=x"}, []string{"ANLING_HTTP_LISEN", "no setting"}},
+		"variable's type":        {"", []string{"ANLING_MEDIA_PORT_MIN=many"}, []string{"ANLING_MEDIA_PORT_MIN", "many", "whole number"}},
+		"variable's value":       {"", []string{"ANLING_LOG_LEVEL=loud"}, []string{"log.level", "loud"}},
+		"postgres without dsn":   {"storage: {engine: postgres}\n", nil, []string{"storage.dsn_file"}},
+		"file that is not there": {"storage:\n  engine: postgres\n  dsn_file: /no/such\n", nil, []string{"line 3", "storage.dsn_file", "/no/such"}},
+		"file that is none":      {"live: {redis_password_file: /}\n", nil, []string{"live.redis_password_file", "directory"}},
+		"no wrap-up":             {"callcenter:\n  wrap_up: 0s\n", nil, []string{"line 2", "callcenter.wrap_up", "0s"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(t, c.text, c.env...)
