@@ -15,7 +15,6 @@ import (
 const (
 	IDNumbers = "id-numbers.key" // encrypts ID numbers and hashes them for look-up
 	NATS      = "nats.key"       // signs the tokens of provider apps
-	Nonce     = "nonce.key"      // signs the nonces of SIP digest and what the pages need
 )
 
 const size = 32 // bytes of a key
@@ -63,8 +62,17 @@ func create(path string) ([]byte, error) {
 	if _, err := f.WriteString(hex.EncodeToString(key) + "\n"); err != nil {
 		return nil, errors.Join(fmt.Errorf("make secret: %w", err), f.Close())
 	}
-	if err := errors.Join(f.Sync(), f.Close(), os.Rename(part, path)); err != nil {
+	// What the key seals is synced as well: a power cut must not leave that without it.
+	if err := errors.Join(f.Sync(), f.Close(), os.Rename(part, path), syncDir(filepath.Dir(path))); err != nil {
 		return nil, fmt.Errorf("make secret: %w", err)
 	}
 	return key, nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
