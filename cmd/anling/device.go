@@ -45,7 +45,7 @@ func (c deviceAddCmd) Run(ctx context.Context, root *cli) error {
 			}
 			d.ElderID = hits[0].ID
 		}
-		d, err := r.SaveDevice(ctx, d, "terminal")
+		d, err := r.SaveDevice(ctx, d, byCLI)
 		if err != nil {
 			return err
 		}

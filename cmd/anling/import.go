@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"anling/care"
+	"anling/store"
 )
 
 type importCmd struct {
@@ -59,9 +60,12 @@ func (c importCmd) Run(ctx context.Context, root *cli) error {
 			return cerr
 		}
 		err = withRegistry(ctx, cfg, func(ctx context.Context, r *care.Registry) (err error) {
-			report, err = r.Import(ctx, c.Kind, in, care.ImportOptions{Encoding: c.Encoding, Source: c.Source, Rejects: rejects, Actor: "import:terminal", Progress: progress})
+			report, err = r.Import(ctx, c.Kind, in, care.ImportOptions{Encoding: c.Encoding, Source: c.Source, Rejects: rejects, Actor: byCLI, Progress: progress})
 			return err
 		})
+		if errors.Is(err, store.ErrLocked) {
+			err = fmt.Errorf("%w, or give its address with --server", err)
+		}
 	}
 	err = errors.Join(err, rejects.Close())
 	c.tell(report, rejects)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -82,7 +83,7 @@ func (migrateCmd) Run(ctx context.Context, c *cli) (err error) {
 	if err != nil {
 		return err
 	}
-	st, err := store.Open(ctx, storeOptions(cfg, zap.NewNop()))
+	st, err := openStore(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -113,7 +114,7 @@ func (r restoreCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	st, err := store.Open(ctx, storeOptions(cfg, zap.NewNop()))
+	st, err := openStore(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ func (b backupCmd) Run(ctx context.Context, c *cli) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Hour)
 	defer cancel()
-	st, err := store.Open(ctx, storeOptions(cfg, zap.NewNop()))
+	st, err := openStore(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -152,24 +153,50 @@ func (b backupCmd) Run(ctx context.Context, c *cli) (err error) {
 	return nil
 }
 
-func backupDir(cfg config.Config) string {
-	if cfg.Backup.Dir != "" {
-		return cfg.Backup.Dir
+// The places that the configuration leaves to the data directory.
+
+func backupDir(cfg config.Config) string { return within(cfg, cfg.Backup.Dir, "backup") }
+
+func secretsDir(cfg config.Config) string { return within(cfg, cfg.SecretsDir, "secrets") }
+
+func journalDir(cfg config.Config) string { return within(cfg, cfg.Storage.JournalDir, "journal") }
+
+func recordingsDir(cfg config.Config) string { return within(cfg, cfg.Recording.Dir, "recordings") }
+
+func within(cfg config.Config, set, name string) string {
+	if set != "" {
+		return set
 	}
-	return filepath.Join(cfg.DataDir, "backup")
+	return filepath.Join(cfg.DataDir, name)
 }
 
 // storeOptions are the settings of the store.
-func storeOptions(cfg config.Config, log *zap.Logger) store.Options {
+func storeOptions(cfg config.Config, log *zap.Logger) (store.Options, error) {
 	o := store.Options{
-		Engine: cfg.Storage.Engine, DataDir: cfg.DataDir, JournalDir: cfg.Storage.JournalDir, Readers: cfg.Storage.Readers,
+		Engine: cfg.Storage.Engine, DataDir: cfg.DataDir, JournalDir: journalDir(cfg), Readers: cfg.Storage.Readers,
 		BatchMax: cfg.Storage.BatchMax, Checkpoint: cfg.Storage.Checkpoint, ReserveMB: cfg.Storage.ReserveMB,
 		UnsafeFS: cfg.Storage.UnsafeFS, NoStandby: cfg.Storage.NoStandby, Log: log,
 	}
-	if cfg.Storage.DSNFile != "" {
-		// The file was read by the check of the configuration.
-		dsn, _ := os.ReadFile(cfg.Storage.DSNFile)
-		o.DSN = string(dsn)
+	if o.Engine == store.Postgres {
+		// Without its text the driver would go to the default server of this machine.
+		dsn, err := os.ReadFile(cfg.Storage.DSNFile)
+		if err != nil {
+			return o, fmt.Errorf("storage.dsn_file: %w", err)
+		}
+		o.DSN = strings.TrimSpace(string(dsn))
 	}
-	return o
+	return o, nil
+}
+
+// openStore opens the store for a command of the terminal.
+func openStore(ctx context.Context, cfg config.Config) (*store.Store, error) {
+	o, err := storeOptions(cfg, zap.NewNop())
+	if err != nil {
+		return nil, err
+	}
+	st, err := store.Open(ctx, o)
+	if errors.Is(err, store.ErrLocked) {
+		return nil, fmt.Errorf("%w: stop the server first", err)
+	}
+	return st, err
 }

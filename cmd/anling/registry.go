@@ -3,11 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"path/filepath"
 	"strings"
-
-	"go.uber.org/zap"
 
 	"anling/care"
 	"anling/cmd/anling/internal/config"
@@ -20,10 +16,7 @@ func demoDistrict(code string) bool { return strings.HasPrefix(code, care.DemoPr
 
 // withRegistry opens the registry for a command of the terminal and closes it.
 func withRegistry(ctx context.Context, cfg config.Config, f func(context.Context, *care.Registry) error) (err error) {
-	st, err := store.Open(ctx, storeOptions(cfg, zap.NewNop()))
-	if errors.Is(err, store.ErrLocked) {
-		return fmt.Errorf("%w: the server is running; stop it, or give its address with --server", err)
-	}
+	st, err := openStore(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -34,11 +27,7 @@ func withRegistry(ctx context.Context, cfg config.Config, f func(context.Context
 		stop()
 		err = errors.Join(err, <-ended, st.Close())
 	}()
-	dir := cfg.SecretsDir
-	if dir == "" {
-		dir = filepath.Join(cfg.DataDir, "secrets")
-	}
-	key, err := secret.Load(dir, secret.IDNumbers)
+	key, err := secret.Load(secretsDir(cfg), secret.IDNumbers)
 	if err != nil {
 		return err
 	}

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"go.uber.org/zap"
-
 	"anling/care"
 	"anling/store"
 	"anling/web"
@@ -37,7 +35,7 @@ func (c *cli) withUsers(ctx context.Context, f func(u *store.Users, realm string
 	if err != nil {
 		return err
 	}
-	st, err := store.Open(ctx, storeOptions(cfg, zap.NewNop()))
+	st, err := openStore(ctx, cfg)
 	if err != nil {
 		return err
 	}

@@ -97,24 +97,16 @@ func newApp(ctx context.Context, cfg config.Config, log *zap.Logger) (_ *app, er
 	return a, nil
 }
 
-func (a *app) secretsDir() string {
-	if a.cfg.SecretsDir != "" {
-		return a.cfg.SecretsDir
-	}
-	return filepath.Join(a.cfg.DataDir, "secrets")
-}
-
 func (a *app) openStore(ctx context.Context) (err error) {
-	o := storeOptions(a.cfg, a.log.Named("store"))
+	o, err := storeOptions(a.cfg, a.log.Named("store"))
+	if err != nil {
+		return err
+	}
 	o.Metrics = a.reg
 	if a.store, err = store.Open(ctx, o); err != nil {
 		return err
 	}
-	dir := a.cfg.Storage.JournalDir
-	if dir == "" {
-		dir = filepath.Join(a.cfg.DataDir, "journal")
-	}
-	if a.journal, err = store.OpenJournal(dir); err != nil {
+	if a.journal, err = store.OpenJournal(journalDir(a.cfg)); err != nil {
 		return err
 	}
 	a.users = store.NewUsers(a.store)
@@ -141,7 +133,7 @@ func (a *app) openLive(context.Context) (err error) {
 }
 
 func (a *app) openRegistry(ctx context.Context) error {
-	key, err := secret.Load(a.secretsDir(), secret.IDNumbers)
+	key, err := secret.Load(secretsDir(a.cfg), secret.IDNumbers)
 	if err != nil {
 		return err
 	}
@@ -181,7 +173,7 @@ func (a *app) ladder() dispatch.Ladder {
 }
 
 func (a *app) openBus(ctx context.Context) error {
-	key, err := secret.Load(a.secretsDir(), secret.NATS)
+	key, err := secret.Load(secretsDir(a.cfg), secret.NATS)
 	if err != nil {
 		return err
 	}
@@ -209,11 +201,7 @@ func (a *app) openAudio(context.Context) (err error) {
 	if a.media, err = media.New(o); err != nil {
 		return err
 	}
-	dir := a.cfg.Recording.Dir
-	if dir == "" {
-		dir = filepath.Join(a.cfg.DataDir, "recordings")
-	}
-	if a.recordings, err = recording.New(recording.Options{Dir: dir, Log: a.log.Named("recording"), Metrics: a.reg}); err != nil {
+	if a.recordings, err = recording.New(recording.Options{Dir: recordingsDir(a.cfg), Log: a.log.Named("recording"), Metrics: a.reg}); err != nil {
 		return err
 	}
 	if a.repaired, err = a.recordings.Repair(); err != nil {
