@@ -42,9 +42,39 @@ func (s *Store) Backup(ctx context.Context, dir string) (string, error) {
 
 // PruneBackups keeps the newest copies of dir and removes older ones.
 func PruneBackups(dir string, keep int) error {
+	names, err := backups(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for i := 0; i < len(names)-keep; i++ {
+		errs = append(errs, os.Remove(filepath.Join(dir, names[i])))
+	}
+	return errors.Join(errs...)
+}
+
+// LastBackup is when the newest copy of dir was written; the zero time when there is
+// none.
+func LastBackup(dir string) (time.Time, error) {
+	names, err := backups(dir)
+	if errors.Is(err, os.ErrNotExist) || (err == nil && len(names) == 0) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	st, err := os.Stat(filepath.Join(dir, names[len(names)-1]))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("backup: %w", err)
+	}
+	return st.ModTime(), nil
+}
+
+// backups are the names of the copies in dir, the oldest first.
+func backups(dir string) ([]string, error) {
 	list, err := os.ReadDir(dir)
 	if err != nil {
-		return fmt.Errorf("backup: %w", err)
+		return nil, fmt.Errorf("backup: %w", err)
 	}
 	var names []string
 	for _, f := range list {
@@ -53,53 +83,67 @@ func PruneBackups(dir string, keep int) error {
 		}
 	}
 	slices.Sort(names)
-	var errs []error
-	for i := 0; i < len(names)-keep; i++ {
-		errs = append(errs, os.Remove(filepath.Join(dir, names[i])))
-	}
-	return errors.Join(errs...)
+	return names, nil
 }
 
 // Restore puts a copy in the place of the SQLite database of dataDir, while no
-// server runs there. The former files are moved aside, never deleted; the streams
-// of the bus are removed, for they are rebuilt; a new store epoch begins, so that
-// consoles drop what they know. It returns where the former files are.
+// server runs there. The copy is whole in its new place before anything moves. The
+// former files are moved aside, never deleted; the streams of the bus are removed, for
+// they are rebuilt. Call BeginEpoch after it. It returns where the former files are.
 func Restore(ctx context.Context, dataDir, from string) (aside string, err error) {
 	lock, err := lockDir(dataDir)
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	if err := verifySQLite(ctx, from); err != nil {
-		return "", fmt.Errorf("restore: %w", err)
-	}
-	dir := filepath.Join(dataDir, "db")
-	aside = filepath.Join(dataDir, "before-restore-"+time.Now().UTC().Format("20060102-150405"))
-	if err := os.MkdirAll(aside, 0o700); err != nil {
-		return "", fmt.Errorf("restore: %w", err)
-	}
-	// An old WAL would be applied to the new file: all three move.
-	for _, name := range []string{"anling.db", "anling.db-wal", "anling.db-shm"} {
-		if err := os.Rename(filepath.Join(dir, name), filepath.Join(aside, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return "", fmt.Errorf("restore: %w", err)
-		}
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("restore: %w", err)
-	}
-	if err := copyFile(from, filepath.Join(dir, "anling.db")); err != nil {
-		return "", fmt.Errorf("restore: %w", err)
-	}
-	if err := os.RemoveAll(filepath.Join(dataDir, "nats")); err != nil {
+	if err := restore(ctx, dataDir, from, &aside); err != nil {
 		return "", fmt.Errorf("restore: %w", err)
 	}
 	return aside, nil
 }
 
+func restore(ctx context.Context, dataDir, from string, aside *string) error {
+	dir := filepath.Join(dataDir, "db")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	to := filepath.Join(dir, "anling.db")
+	part := to + ".part"
+	if err := errors.Join(refuseSame(from, to), verifyCopy(ctx, from)); err != nil {
+		return err
+	}
+	if err := copyFile(from, part); err != nil {
+		return errors.Join(err, os.Remove(part))
+	}
+	*aside = filepath.Join(dataDir, "before-restore-"+time.Now().UTC().Format("20060102-150405"))
+	if err := os.Mkdir(*aside, 0o700); err != nil {
+		return err
+	}
+	// An old WAL would be applied to the new file: all three move.
+	for _, name := range []string{"anling.db", "anling.db-wal", "anling.db-shm"} {
+		if err := os.Rename(filepath.Join(dir, name), filepath.Join(*aside, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return errors.Join(os.Rename(part, to), syncDir(dir), os.RemoveAll(filepath.Join(dataDir, "nats")))
+}
+
+// refuseSame refuses the database itself as its copy.
+func refuseSame(from, to string) error {
+	a, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	if b, err := os.Stat(to); err == nil && os.SameFile(a, b) {
+		return fmt.Errorf("%s is the database itself", from)
+	}
+	return nil
+}
+
 // BeginEpoch starts a new life of the data; call it once after a restore.
 func (s *Store) BeginEpoch(ctx context.Context) error {
 	epoch := uuid.Must(uuid.NewV7()).String()
-	err := s.Write(ctx, Urgent, func(tx *Tx) error { return tx.SetMeta(tx.ctx, "store_epoch", epoch) })
+	err := s.Write(ctx, Urgent, func(tx *Tx) error { return tx.SetMeta(tx.ctx, epochMeta, epoch) })
 	if err != nil {
 		return fmt.Errorf("begin store epoch: %w", err)
 	}
@@ -113,7 +157,7 @@ func copyFile(from, to string) error {
 		return err
 	}
 	defer src.Close() //nolint:errcheck // opened for reading
-	dst, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	dst, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

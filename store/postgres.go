@@ -6,7 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
+	"os"
 	"os/exec"
+	"regexp"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -182,13 +186,60 @@ func (e *postgresEngine) standbys(ctx context.Context) (wanted, alive bool, err 
 	return wanted, alive, err
 }
 
-// backup runs pg_dump, which must be installed beside the server.
+// backup runs pg_dump, which must be installed beside the server, and proves that the
+// copy can be read.
 func (e *postgresEngine) backup(ctx context.Context, to string) error {
-	out, err := exec.CommandContext(ctx, "pg_dump", "--format=custom", "--file="+to, "--dbname="+e.store.opts.DSN).CombinedOutput()
+	// Made here, so that only its owner may read what is about people's health.
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
-		return fmt.Errorf("pg_dump: %w: %s", err, out)
+		return err
 	}
-	return syncFile(to)
+	defer f.Close() //nolint:errcheck // synced by its path below
+	dsn, password, err := withoutPassword(e.store.opts.DSN)
+	if err != nil {
+		return err
+	}
+	var stderr strings.Builder
+	dump := exec.CommandContext(ctx, "pg_dump", "--format=custom", "--dbname="+dsn)
+	dump.Stdout, dump.Stderr = f, &stderr
+	if password != "" {
+		dump.Env = append(os.Environ(), "PGPASSWORD="+password)
+	}
+	if err := dump.Run(); err != nil {
+		return fmt.Errorf("pg_dump: %w: %s", err, stderr.String())
+	}
+	if err := syncFile(to); err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, "pg_restore", "--list", to).CombinedOutput(); err != nil {
+		return fmt.Errorf("check %s: pg_restore: %w: %s", to, err, out)
+	}
+	return nil
+}
+
+var passwordOf = regexp.MustCompile(`(?i)\bpassword\s*=\s*('(\\.|[^'\\])*'|\S+)`)
+
+// withoutPassword parts a connection string from its password: a command line can be
+// read by every user of the machine.
+func withoutPassword(dsn string) (rest, password string, err error) {
+	cfg, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return "", "", fmt.Errorf("postgres connection string: %w", err)
+	}
+	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
+		return passwordOf.ReplaceAllString(dsn, ""), cfg.Password, nil
+	}
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return "", "", errors.New("postgres connection string: not a URL") // its text has the password
+	}
+	if u.User != nil {
+		u.User = url.User(u.User.Username())
+	}
+	q := u.Query()
+	q.Del("password")
+	u.RawQuery = q.Encode()
+	return u.String(), cfg.Password, nil
 }
 
 func (e *postgresEngine) close() error { return e.pool.Close() }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -120,25 +119,21 @@ func (e *sqliteEngine) reader() *sql.DB { return e.readers }
 // run keeps the WAL short, apart from the commits, so that none of them pays the
 // 10–20 ms of a checkpoint.
 func (e *sqliteEngine) run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		tick := time.NewTicker(e.store.opts.Checkpoint)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-tick.C:
-			}
-			if _, err := e.checks.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)"); err != nil && ctx.Err() == nil {
-				e.store.log.Warn("checkpoint", zap.Error(err))
-			}
-			if st, err := os.Stat(e.path + "-wal"); err == nil {
-				e.store.metrics.wal.Set(float64(st.Size()))
-			}
+	tick := time.NewTicker(e.store.opts.Checkpoint)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
 		}
-	})
-	return g.Wait()
+		if _, err := e.checks.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)"); err != nil && ctx.Err() == nil {
+			e.store.log.Warn("checkpoint", zap.Error(err))
+		}
+		if st, err := os.Stat(e.path + "-wal"); err == nil {
+			e.store.metrics.wal.Set(float64(st.Size()))
+		}
+	}
 }
 
 // backup writes a whole copy by VACUUM INTO and proves that it can be read.
@@ -157,11 +152,12 @@ func (e *sqliteEngine) backup(ctx context.Context, to string) error {
 	if err := syncFile(to); err != nil {
 		return err
 	}
-	return verifySQLite(ctx, to)
+	return verifyCopy(ctx, to)
 }
 
-// verifySQLite runs the integrity check over a database file.
-func verifySQLite(ctx context.Context, path string) error {
+// verifyCopy runs the integrity check over a database file, and looks whether it is
+// one of ours.
+func verifyCopy(ctx context.Context, path string) error {
 	h, err := sql.Open("sqlite", "file:"+path+"?mode=ro")
 	if err != nil {
 		return fmt.Errorf("check %s: %w", path, err)
@@ -173,6 +169,10 @@ func verifySQLite(ctx context.Context, path string) error {
 	}
 	if verdict != "ok" {
 		return fmt.Errorf("check %s: %s", path, verdict)
+	}
+	var epoch string
+	if err := h.QueryRowContext(ctx, "SELECT value FROM meta WHERE name = '"+epochMeta+"'").Scan(&epoch); err != nil {
+		return fmt.Errorf("check %s: not a database of this program: %w", path, err)
 	}
 	return nil
 }

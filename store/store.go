@@ -229,8 +229,10 @@ func (s *Store) announce(events []event.Event, timers []event.Timer) {
 // a copy drops it when the epoch changes.
 func (s *Store) Epoch() string { return s.epoch }
 
+const epochMeta = "store_epoch"
+
 func (s *Store) ensureEpoch(ctx context.Context) (string, error) {
-	epoch, err := s.read.GetMeta(ctx, "store_epoch")
+	epoch, err := s.read.GetMeta(ctx, epochMeta)
 	if err == nil {
 		return epoch, nil
 	}
@@ -238,7 +240,7 @@ func (s *Store) ensureEpoch(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("read store epoch: %w", err)
 	}
 	epoch = uuid.Must(uuid.NewV7()).String()
-	err = s.Write(ctx, Normal, func(tx *Tx) error { return tx.SetMeta(tx.Context(), "store_epoch", epoch) })
+	err = s.Write(ctx, Normal, func(tx *Tx) error { return tx.SetMeta(tx.Context(), epochMeta, epoch) })
 	if err != nil {
 		return "", fmt.Errorf("write store epoch: %w", err)
 	}

@@ -2,14 +2,18 @@ package store_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -421,12 +425,82 @@ func TestBackupAndRestore(t *testing.T) {
 	if err != nil || len(timeline) != 1 || timeline[0].AggID != "kept" {
 		t.Errorf("restored timeline is %v, %v", timeline, err)
 	}
-	bad := filepath.Join(dir, "bad.db")
-	if err := os.WriteFile(bad, []byte("this is no database at all, and long enough to be read"), 0o600); err != nil {
+}
+
+func TestPostgresBackupKeepsItsPasswordToItself(t *testing.T) {
+	dsn := storetest.Database(t)
+	real, err := exec.LookPath("pg_dump")
+	if err != nil {
+		t.Skip("pg_dump is not installed (Debian package postgresql)")
+	}
+	tools, told := t.TempDir(), filepath.Join(t.TempDir(), "arguments")
+	script := "#!/bin/sh\necho \"$@\" > " + told + "\nexec " + real + " \"$@\"\n"
+	if err := os.WriteFile(filepath.Join(tools, "pg_dump"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Restore(t.Context(), t.TempDir(), bad); err == nil {
-		t.Error("a broken copy is restored")
+	t.Setenv("PATH", tools+":"+os.Getenv("PATH"))
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for form, dsn := range map[string]string{
+		"url":  strings.Replace(dsn, "postgres@", "postgres:s3cret@", 1),
+		"text": fmt.Sprintf("host=%s port=%s user=postgres password='s3cret' dbname=%s sslmode=disable", u.Hostname(), u.Port(), u.Path[1:]),
+	} {
+		s := storetest.Open(t, store.Options{Engine: store.Postgres, DSN: dsn})
+		path, err := s.Backup(t.Context(), filepath.Join(t.TempDir(), "backup"))
+		if err != nil {
+			t.Fatalf("%s: %v", form, err)
+		}
+		args, err := os.ReadFile(told)
+		if err != nil || strings.Contains(string(args), "s3cret") {
+			t.Errorf("%s: pg_dump was called with %s, %v", form, args, err)
+		}
+		if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 || st.Size() == 0 {
+			t.Errorf("%s: the copy is %v, %v", form, st, err)
+		}
+	}
+}
+
+func TestRestoreOfWhatIsNoCopyLeavesTheDatabase(t *testing.T) {
+	dir := t.TempDir()
+	events := func() int {
+		t.Helper()
+		s, err := store.Open(t.Context(), store.Options{DataDir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := s.Timeline(t.Context(), "inc-1", 10)
+		if len(all) == 0 {
+			write(t, s, func(tx *store.Tx) error { return tx.Append(fact("kept", 1)) })
+		}
+		if err := errors.Join(err, s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	events()
+	broken, foreign := filepath.Join(dir, "broken.db"), filepath.Join(dir, "foreign.db")
+	if err := os.WriteFile(broken, []byte("this is no database at all, and long enough to be read"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h, err := sql.Open("sqlite", "file:"+foreign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.ExecContext(t.Context(), "CREATE TABLE people (name TEXT)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []string{broken, foreign, filepath.Join(dir, "db", "anling.db"), filepath.Join(dir, "no such file")} {
+		if _, err := store.Restore(t.Context(), dir, from); err == nil {
+			t.Errorf("%s is restored", from)
+		}
+		if n := events(); n != 1 {
+			t.Fatalf("after the try with %s the database has %d events", from, n)
+		}
 	}
 }
 

@@ -200,42 +200,6 @@ func waitPostgres() error {
 	}
 }
 
-// Redis starts a private redis-server for the test and returns its address and a
-// function that ends it early. The test is skipped where it is not installed.
-func Redis(t testing.TB) (addr string, stop func()) {
-	t.Helper()
-	bin, err := exec.LookPath("redis-server")
-	if err != nil {
-		t.Skip("redis-server is not installed (Debian package redis-server)")
-	}
-	port, err := FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := exec.Command(bin, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())
-	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			_ = server.Process.Kill()
-			_ = server.Wait()
-		})
-	}
-	t.Cleanup(stop)
-	addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	Eventually(t, "redis-server answers", func() bool {
-		c, err := net.DialTimeout("tcp", addr, time.Second)
-		if err != nil {
-			return false
-		}
-		return c.Close() == nil
-	})
-	return addr, stop
-}
-
 // FreePort finds a TCP port that nobody uses at this moment.
 func FreePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
