@@ -18,14 +18,20 @@ type nightly struct {
 	keep   int
 	backup func(ctx context.Context, dir string) (string, error)
 	log    *zap.Logger
-	last   prometheus.Gauge // when the last good copy was written
+	last   prometheus.Gauge // when the newest good copy was written
 	now    func() time.Time
 }
 
 func newNightly(at string, zone *time.Location, dir string, keep int, backup func(context.Context, string) (string, error), log *zap.Logger, reg prometheus.Registerer) *nightly {
 	n := &nightly{at: at, zone: zone, dir: dir, keep: keep, backup: backup, log: log, now: time.Now,
-		last: prometheus.NewGauge(prometheus.GaugeOpts{Name: "anling_store_backup_timestamp_seconds", Help: "When the last nightly copy was written."})}
+		last: prometheus.NewGauge(prometheus.GaugeOpts{Name: "anling_store_backup_timestamp_seconds", Help: "When the newest copy was written."})}
 	reg.MustRegister(n.last)
+	// A restart is no reason to tell the watch that there never was a copy.
+	if at, err := store.LastBackup(dir); err != nil {
+		log.Warn("look for the newest copy", zap.Error(err))
+	} else if !at.IsZero() {
+		n.last.Set(float64(at.Unix()))
+	}
 	return n
 }
 

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -37,4 +39,29 @@ func TestNightlyBackup(t *testing.T) {
 			t.Errorf("ran at %v, want %v", ran, want)
 		}
 	})
+}
+
+func TestNewestCopyIsKnownAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	at := time.Date(2026, 3, 1, 3, 30, 0, 0, time.UTC)
+	for i, name := range []string{"anling-20260228-193000.db", "anling-20260301-193000.db", "notes.txt"} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, at, at.AddDate(0, 0, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for where, want := range map[string]float64{dir: float64(at.AddDate(0, 0, 1).Unix()), filepath.Join(dir, "none"): 0} {
+		reg := prometheus.NewRegistry()
+		newNightly("", time.UTC, where, 3, nil, zaptest.NewLogger(t), reg)
+		all, err := reg.Gather()
+		if err != nil || len(all) != 1 {
+			t.Fatalf("%d metrics, %v", len(all), err)
+		}
+		if got := all[0].GetMetric()[0].GetGauge().GetValue(); got != want {
+			t.Errorf("%s: %v, want %v", where, got, want)
+		}
+	}
 }
