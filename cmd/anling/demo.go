@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 
 	"anling/care"
 	"anling/care/district"
 	"anling/cmd/anling/internal/config"
+	"anling/store"
 	"anling/web"
 )
 
@@ -37,12 +37,14 @@ func (d demoCmd) Run(ctx context.Context, c *cli) (err error) {
 	if err != nil {
 		return err
 	}
-	if cfg.DataDir, err = d.place(cfg.DataDir); err != nil {
+	if !demoDistrict(cfg.District.Code) || cfg.Storage.Engine != store.SQLite {
+		return errors.New("the demo fills a district with made-up people and sets its passwords: it runs on SQLite and a district.code that begins with " + care.DemoProvince)
+	}
+	remove, err := d.place(&cfg)
+	if err != nil {
 		return err
 	}
-	if d.Data == "" && os.Getenv("ANLING_DATA_DIR") == "" {
-		defer func() { err = errors.Join(err, os.RemoveAll(cfg.DataDir)) }()
-	}
+	defer func() { err = errors.Join(err, remove()) }()
 	demoSettings(&cfg)
 	log, err := newLogger(cfg.Log)
 	if err != nil {
@@ -57,19 +59,22 @@ func (d demoCmd) Run(ctx context.Context, c *cli) (err error) {
 	return a.runDemo(ctx, d, show)
 }
 
-// place is where the demo keeps its data.
-func (d demoCmd) place(configured string) (string, error) {
-	switch {
-	case d.Data != "":
-		return d.Data, nil
-	case os.Getenv("ANLING_DATA_DIR") != "":
-		return configured, nil
+// place says where the demo keeps its data; remove ends a place of its own.
+func (d demoCmd) place(c *config.Config) (remove func() error, err error) {
+	keep := func() error { return nil }
+	if d.Data != "" {
+		c.DataDir = d.Data
+		return keep, nil
+	}
+	if os.Getenv("ANLING_DATA_DIR") != "" {
+		return keep, nil
 	}
 	dir, err := os.MkdirTemp("", "anling-demo-")
 	if err != nil {
-		return "", fmt.Errorf("demo's data directory: %w", err)
+		return nil, fmt.Errorf("demo's data directory: %w", err)
 	}
-	return filepath.Join(dir, "data"), nil
+	c.DataDir = dir
+	return func() error { return os.RemoveAll(dir) }, nil
 }
 
 // demoSettings lets calls from this machine in as a carrier's.
