@@ -44,6 +44,18 @@ type row struct {
 	cells []string
 }
 
+// cellSep joins the cells of a row; no cell has it.
+const cellSep = "\x1f"
+
+// packedRow is a row as one text, for those of which many wait.
+type packedRow struct {
+	line int
+	text string
+}
+
+func (r row) pack() packedRow   { return packedRow{r.line, strings.Join(r.cells, cellSep)} }
+func (p packedRow) unpack() row { return row{p.line, strings.Split(p.text, cellSep)} }
+
 // errTooLong ends the reading: nobody knows where the next row begins.
 var errTooLong = fmt.Errorf("is longer than %d bytes: a quote that is never closed?", maxRecord)
 
@@ -176,6 +188,9 @@ func (t *table) next() (row, error) {
 		for _, c := range r.cells {
 			if !utf8.ValidString(c) || strings.ContainsRune(c, utf8.RuneError) {
 				return r, &badRow{r, "a character cannot be read: is the encoding right?"}
+			}
+			if strings.Contains(c, cellSep) {
+				return r, &badRow{r, "the control character U+001F cannot be in a list"}
 			}
 		}
 		return r, nil

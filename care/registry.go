@@ -292,7 +292,7 @@ func (r *Registry) idents(e *Elder) ([]string, error) {
 // digest tells whether a source's row has changed; it is keyed, for the row holds
 // the ID number.
 func (r *Registry) digest(cells []string) string {
-	text := strings.Join(cells, "\x1f")
+	text := strings.Join(cells, cellSep)
 	if r.vault == nil {
 		sum := sha256.Sum256([]byte(text))
 		return base64.RawURLEncoding.EncodeToString(sum[:18])

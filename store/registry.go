@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"anling/care"
 	"anling/event"
@@ -35,15 +36,25 @@ func (g *Registry) Change(ctx context.Context, f func(care.Tx) error) error {
 	return g.s.Write(ctx, Normal, func(tx *Tx) error { return f(registryTx{tx, &g.s.keyMoves}) })
 }
 
-// elderRow reads a row without its keys: they follow from the record.
-func elderRow(digest, sealed, doc string, err error, id care.ElderID) (care.ElderRow, error) {
-	e, err := read[care.Elder]("elder", string(id), doc, err)
-	return care.ElderRow{Elder: e, Sealed: sealed, Digest: digest}, err
+// Document implements care.Store. What stands in columns is not repeated.
+func (g *Registry) Document(e *care.Elder) string { return elderDocument(e) }
+
+func elderDocument(e *care.Elder) string {
+	d := *e
+	d.ID, d.Status, d.AreaCode, d.UpdatedAt, d.Version = "", "", "", time.Time{}, 0
+	return document(&d)
+}
+
+// elderRow puts a row together, without its keys: they follow from the record.
+func elderRow(id care.ElderID, r db.LockElderRow, err error) (care.ElderRow, error) {
+	e, err := read[care.Elder]("elder", string(id), r.Doc, err)
+	e.ID, e.Status, e.AreaCode, e.UpdatedAt, e.Version = id, r.Status, care.AreaCode(r.AreaCode), at(r.UpdatedUs), r.Version
+	return care.ElderRow{Elder: e, Sealed: r.Sealed, Digest: r.Digest}, err
 }
 
 func (t registryTx) Elder(id care.ElderID) (care.ElderRow, error) {
 	r, err := t.LockElder(t.ctx, string(id))
-	return elderRow(r.Digest, r.Sealed, r.Doc, err, id)
+	return elderRow(id, r, err)
 }
 
 func (t registryTx) IdentOwner(ident string) (care.ElderID, error) {
@@ -63,10 +74,10 @@ func (t registryTx) SaveElder(row care.ElderRow, was *care.ElderRow) error {
 	var err error
 	if was == nil {
 		n, err = t.InsertElder(t.ctx, db.InsertElderParams{ID: string(e.ID), Status: e.Status, AreaCode: string(e.AreaCode), UpdatedUs: us(e.UpdatedAt),
-			Version: e.Version, Digest: row.Digest, Sealed: row.Sealed, Doc: document(e)})
+			Version: e.Version, Digest: row.Digest, Sealed: row.Sealed, Doc: elderDocument(&e)})
 	} else {
 		n, err = t.UpdateElder(t.ctx, db.UpdateElderParams{ID: string(e.ID), Status: e.Status, AreaCode: string(e.AreaCode), UpdatedUs: us(e.UpdatedAt),
-			Version: e.Version, Digest: row.Digest, Sealed: row.Sealed, Doc: document(e), Version_2: was.Elder.Version})
+			Version: e.Version, Digest: row.Digest, Sealed: row.Sealed, Doc: elderDocument(&e), Version_2: was.Elder.Version})
 	}
 	if err := conflict(n, err, "elder", string(e.ID)); err != nil {
 		return err

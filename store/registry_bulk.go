@@ -89,7 +89,7 @@ func loadSorted[T any](ctx context.Context, g *Registry, into string, width int,
 // kind in its own order: sorted keys touch few pages, so a commit stays small
 // however large the registry is. A key without its record is found by nobody; when
 // a load is cut off, the next one takes up the ids that the keys reserve.
-func (g *Registry) LoadKeys(ctx context.Context, rows []*care.ElderRow) error {
+func (g *Registry) LoadKeys(ctx context.Context, rows []*care.NewElder) error {
 	if err := g.loadKeys(ctx, rows); err != nil {
 		return fmt.Errorf("load keys of elders: %w", err)
 	}
@@ -100,54 +100,92 @@ type identRow struct{ ident, id string }
 
 type tokenRow struct{ token, name string }
 
-type personRow struct{ name, birth, area, id string }
+type personRow struct {
+	care.Person
+	id string
+}
 
-func (g *Registry) loadKeys(ctx context.Context, rows []*care.ElderRow) error {
-	idents := make([]identRow, 0, 2*len(rows))
-	phones := make([]care.PhoneRow, 0, 4*len(rows))
-	persons := make([]personRow, 0, len(rows))
-	var tokens []tokenRow
+// keyRows are the rows of the key tables for so many new elders.
+type keyRows struct {
+	idents  []identRow
+	phones  []care.PhoneRow
+	persons []personRow
+	tokens  []tokenRow
+}
+
+func keysOf(rows []*care.NewElder) keyRows {
+	k := keyRows{idents: make([]identRow, 0, 2*len(rows)), phones: make([]care.PhoneRow, 0, 4*len(rows)), persons: make([]personRow, 0, len(rows))}
 	for _, r := range rows {
 		for _, ident := range r.Idents {
-			idents = append(idents, identRow{ident, string(r.Elder.ID)})
+			k.idents = append(k.idents, identRow{ident, string(r.ID)})
 		}
-		phones = append(phones, r.Phones...)
-		persons = append(persons, personRow{r.Elder.Name, r.Elder.BirthDate, string(r.Elder.AreaCode), string(r.Elder.ID)})
+		k.phones = append(k.phones, r.Phones...)
+		k.persons = append(k.persons, personRow{r.Person, string(r.ID)})
 		for _, t := range r.Tokens {
-			tokens = append(tokens, tokenRow{t, r.Elder.Name})
+			k.tokens = append(k.tokens, tokenRow{t, r.Person.Name})
 		}
 	}
+	return k
+}
+
+// sortAll sorts each table's rows beside the writer; the channels tell when one is
+// ready, in the order of writing.
+func (k *keyRows) sortAll() (ready [4]chan struct{}) {
+	for i := range ready {
+		ready[i] = make(chan struct{})
+	}
+	go func() {
+		slices.SortFunc(k.idents, func(a, b identRow) int { return strings.Compare(a.ident, b.ident) })
+		close(ready[0])
+		slices.SortFunc(k.phones, func(a, b care.PhoneRow) int { return strings.Compare(a.Reversed, b.Reversed) })
+		close(ready[1])
+		slices.SortFunc(k.tokens, func(a, b tokenRow) int {
+			return cmp.Or(strings.Compare(a.token, b.token), strings.Compare(a.name, b.name))
+		})
+		k.tokens = slices.Compact(k.tokens)
+		close(ready[2])
+		slices.SortFunc(k.persons, func(a, b personRow) int {
+			return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.BirthDate, b.BirthDate))
+		})
+		close(ready[3])
+	}()
+	return ready
+}
+
+func (g *Registry) loadKeys(ctx context.Context, rows []*care.NewElder) error {
+	k := keysOf(rows)
+	ready := k.sortAll()
 	moves := g.s.keyMoves.Load()
-	slices.SortFunc(idents, func(a, b identRow) int { return strings.Compare(a.ident, b.ident) })
-	added, err := loadSorted(ctx, g, "INSERT INTO elder_ident (ident, elder_id)", 2, idents,
+	<-ready[0]
+	added, err := loadSorted(ctx, g, "INSERT INTO elder_ident (ident, elder_id)", 2, k.idents,
 		func(list []any, r *identRow) []any { return append(list, r.ident, r.id) })
 	if err != nil {
 		return err
 	}
-	if g.s.opts.Engine == SQLite && int(added) == len(idents) {
+	if g.s.opts.Engine == SQLite && int(added) == len(k.idents) {
 		for _, r := range rows {
 			r.Held = moves + 1
 		}
 	}
-	slices.SortFunc(phones, func(a, b care.PhoneRow) int { return strings.Compare(a.Reversed, b.Reversed) })
-	_, err = loadSorted(ctx, g, "INSERT INTO elder_phone (reversed, elder_id, contact)", 3, phones,
+	<-ready[1]
+	_, err = loadSorted(ctx, g, "INSERT INTO elder_phone (reversed, elder_id, contact)", 3, k.phones,
 		func(list []any, r *care.PhoneRow) []any {
 			return append(list, r.Reversed, string(r.ElderID), flag(r.Contact))
 		})
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(tokens, func(a, b tokenRow) int {
-		return cmp.Or(strings.Compare(a.token, b.token), strings.Compare(a.name, b.name))
-	})
-	_, err = loadSorted(ctx, g, "INSERT INTO name_token (token, name)", 2, slices.Compact(tokens),
+	<-ready[2]
+	_, err = loadSorted(ctx, g, "INSERT INTO name_token (token, name)", 2, k.tokens,
 		func(list []any, r *tokenRow) []any { return append(list, r.token, r.name) })
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(persons, func(a, b personRow) int { return strings.Compare(a.name, b.name) })
-	_, err = loadSorted(ctx, g, "INSERT INTO elder_person (name, birth_date, area_code, elder_id)", 4, persons,
-		func(list []any, r *personRow) []any { return append(list, r.name, r.birth, r.area, r.id) })
+	<-ready[3]
+	_, err = loadSorted(ctx, g, "INSERT INTO elder_person (name, birth_date, area_code, elder_id)", 4, k.persons,
+		func(list []any, r *personRow) []any {
+			return append(list, r.Name, r.BirthDate, string(r.AreaCode), r.id)
+		})
 	return err
 }
 
@@ -157,13 +195,12 @@ const (
 	elderColumns = 8
 )
 
-func elderValues(list []any, r *care.ElderRow) []any {
-	e := &r.Elder
-	return append(list, string(e.ID), e.Status, string(e.AreaCode), us(e.UpdatedAt), e.Version, r.Digest, r.Sealed, document(e))
+func elderValues(list []any, r *care.NewElder) []any {
+	return append(list, string(r.ID), r.Status, string(r.Person.AreaCode), us(r.UpdatedAt), int64(1), r.Digest, r.Sealed, r.Doc)
 }
 
 // LoadElders implements care.Store.
-func (g *Registry) LoadElders(ctx context.Context, rows []*care.ElderRow, note *event.Event) ([]care.ElderID, error) {
+func (g *Registry) LoadElders(ctx context.Context, rows []*care.NewElder, note *event.Event) ([]care.ElderID, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan []any, 1) // the next chunk's values, made while this one is written
 	group.Go(func() error {
@@ -198,7 +235,7 @@ func (g *Registry) LoadElders(ctx context.Context, rows []*care.ElderRow, note *
 }
 
 // loadChunk is one commit of records, with its fact.
-func (g *Registry) loadChunk(ctx context.Context, rows []*care.ElderRow, values []any, note *event.Event) (refused []care.ElderID, err error) {
+func (g *Registry) loadChunk(ctx context.Context, rows []*care.NewElder, values []any, note *event.Event) (refused []care.ElderID, err error) {
 	fact := *note
 	doubted := false
 	err = g.s.Write(ctx, Bulk, func(tx *Tx) error {
@@ -208,7 +245,7 @@ func (g *Registry) loadChunk(ctx context.Context, rows []*care.ElderRow, values 
 			return err
 		}
 		fact.ID, fact.Seq = care.NewID[string](), note.Seq+1
-		fact.Body = event.Body(map[string]any{"elders": len(rows) - len(refused), "first": rows[0].Elder.ID, "last": rows[len(rows)-1].Elder.ID})
+		fact.Body = event.Body(map[string]any{"elders": len(rows) - len(refused), "first": rows[0].ID, "last": rows[len(rows)-1].ID})
 		return tx.Append(fact)
 	})
 	if err == nil {
@@ -223,10 +260,10 @@ var errThere = fmt.Errorf("records are there already: %w", event.ErrConflict)
 
 // putChunk adds the records whose keys are still theirs and tells the others.
 // Doubted, it looks first which records are there.
-func (g *Registry) putChunk(tx *Tx, rows []*care.ElderRow, values []any, doubted bool) (refused []care.ElderID, err error) {
+func (g *Registry) putChunk(tx *Tx, rows []*care.NewElder, values []any, doubted bool) (refused []care.ElderID, err error) {
 	// All keys were new when they were written, and the one writer has taken none of
 	// a record that is not there since then.
-	if held := g.s.keyMoves.Load() + 1; !doubted && !slices.ContainsFunc(rows, func(r *care.ElderRow) bool { return r.Held != held }) {
+	if held := g.s.keyMoves.Load() + 1; !doubted && !slices.ContainsFunc(rows, func(r *care.NewElder) bool { return r.Held != held }) {
 		return nil, g.insertElders(tx, values)
 	}
 	owner, there := make(map[string]string, 2*len(rows)), map[string]bool{}
@@ -250,7 +287,7 @@ func (g *Registry) putChunk(tx *Tx, rows []*care.ElderRow, values []any, doubted
 	}
 	if doubted {
 		err := lists(tx.ctx, g, tx.raw, "SELECT id FROM elder WHERE id IN (%s)", rows,
-			func(list []any, r *care.ElderRow) []any { return append(list, string(r.Elder.ID)) },
+			func(list []any, r *care.NewElder) []any { return append(list, string(r.ID)) },
 			func(scan func(...any) error) error {
 				var id string
 				err := scan(&id)
@@ -264,11 +301,11 @@ func (g *Registry) putChunk(tx *Tx, rows []*care.ElderRow, values []any, doubted
 	mine := values
 	for i, r := range rows {
 		own := values[i*elderColumns : (i+1)*elderColumns]
-		if there[string(r.Elder.ID)] || slices.ContainsFunc(r.Idents, func(s string) bool { return owner[s] != string(r.Elder.ID) }) {
+		if there[string(r.ID)] || slices.ContainsFunc(r.Idents, func(s string) bool { return owner[s] != string(r.ID) }) {
 			if refused == nil {
 				mine = slices.Clone(values[:i*elderColumns])
 			}
-			refused = append(refused, r.Elder.ID)
+			refused = append(refused, r.ID)
 		} else if refused != nil {
 			mine = append(mine, own...)
 		}

@@ -105,15 +105,16 @@ func (g *Registry) snapshot(ctx context.Context, lookUps int) (on db.DBTX, done 
 // ElderRows implements care.Store.
 func (g *Registry) ElderRows(ctx context.Context, ids []care.ElderID) ([]care.ElderRow, error) {
 	found := make(map[care.ElderID]care.ElderRow, len(ids))
-	err := lists(ctx, g, g.s.raw, "SELECT id, digest, sealed, doc FROM elder WHERE id IN (%s)", ids,
+	err := lists(ctx, g, g.s.raw, "SELECT id, status, area_code, updated_us, version, digest, sealed, doc FROM elder WHERE id IN (%s)", ids,
 		func(list []any, id care.ElderID) []any { return append(list, string(id)) },
 		func(scan func(...any) error) error {
-			var id, digest, sealed, doc string
-			if err := scan(&id, &digest, &sealed, &doc); err != nil {
+			var id care.ElderID
+			var r db.LockElderRow
+			if err := scan(&id, &r.Status, &r.AreaCode, &r.UpdatedUs, &r.Version, &r.Digest, &r.Sealed, &r.Doc); err != nil {
 				return err
 			}
-			row, err := elderRow(digest, sealed, doc, nil, care.ElderID(id))
-			found[care.ElderID(id)] = row
+			row, err := elderRow(id, r, nil)
+			found[id] = row
 			return err
 		})
 	if err != nil {
@@ -211,6 +212,15 @@ func (g *Registry) CountElders(ctx context.Context) (int64, error) {
 		return 0, fmt.Errorf("count elders: %w", err)
 	}
 	return n, nil
+}
+
+// NoElders implements care.Store. Every elder has a key, and holds it first.
+func (g *Registry) NoElders(ctx context.Context) (bool, error) {
+	n, err := g.s.read.CountAnyIdent(ctx)
+	if err != nil {
+		return false, fmt.Errorf("look for elders: %w", err)
+	}
+	return n == 0, nil
 }
 
 // Device implements care.Store.

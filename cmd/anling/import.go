@@ -60,7 +60,7 @@ func (c importCmd) Run(ctx context.Context, root *cli) error {
 			return cerr
 		}
 		err = withRegistry(ctx, cfg, func(ctx context.Context, r *care.Registry) (err error) {
-			report, err = r.Import(ctx, c.Kind, in, care.ImportOptions{Encoding: c.Encoding, Source: c.Source, Rejects: rejects, Actor: byCLI, Progress: progress})
+			report, err = r.Import(ctx, c.Kind, in, care.ImportOptions{Encoding: c.Encoding, Source: c.Source, Rejects: rejects, Actor: byCLI, Progress: progress, Run: importRun})
 			return err
 		})
 		if errors.Is(err, store.ErrLocked) {
@@ -75,8 +75,10 @@ func (c importCmd) Run(ctx context.Context, root *cli) error {
 	return err
 }
 
-// importMemory is where the heap is held down, in bytes.
-const importMemory = 2 << 30
+const (
+	importMemory = 2 << 30   // where the heap is held down, in bytes
+	importRun    = 128 << 10 // elders that are sorted together
+)
 
 func progress(rows int) { fmt.Fprintf(os.Stderr, "\r%d rows", rows) }
 

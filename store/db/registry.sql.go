@@ -9,6 +9,17 @@ import (
 	"context"
 )
 
+const countAnyIdent = `-- name: CountAnyIdent :one
+SELECT count(*) FROM (SELECT 1 FROM elder_ident LIMIT 1) AS held
+`
+
+func (q *Queries) CountAnyIdent(ctx context.Context) (int64, error) {
+	row := q.db.QueryRowContext(ctx, countAnyIdent)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const countElders = `-- name: CountElders :one
 SELECT count(*) FROM elder
 `
@@ -480,19 +491,31 @@ func (q *Queries) LockDevice(ctx context.Context, id string) (string, error) {
 }
 
 const lockElder = `-- name: LockElder :one
-UPDATE elder SET version = version WHERE id = $1 RETURNING digest, sealed, doc
+UPDATE elder SET version = version WHERE id = $1 RETURNING status, area_code, updated_us, version, digest, sealed, doc
 `
 
 type LockElderRow struct {
-	Digest string
-	Sealed string
-	Doc    string
+	Status    string
+	AreaCode  string
+	UpdatedUs int64
+	Version   int64
+	Digest    string
+	Sealed    string
+	Doc       string
 }
 
 func (q *Queries) LockElder(ctx context.Context, id string) (LockElderRow, error) {
 	row := q.db.QueryRowContext(ctx, lockElder, id)
 	var i LockElderRow
-	err := row.Scan(&i.Digest, &i.Sealed, &i.Doc)
+	err := row.Scan(
+		&i.Status,
+		&i.AreaCode,
+		&i.UpdatedUs,
+		&i.Version,
+		&i.Digest,
+		&i.Sealed,
+		&i.Doc,
+	)
 	return i, err
 }
 

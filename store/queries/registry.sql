@@ -1,5 +1,5 @@
 -- name: LockElder :one
-UPDATE elder SET version = version WHERE id = $1 RETURNING digest, sealed, doc;
+UPDATE elder SET version = version WHERE id = $1 RETURNING status, area_code, updated_us, version, digest, sealed, doc;
 
 -- name: InsertElder :execrows
 INSERT INTO elder (id, status, area_code, updated_us, version, digest, sealed, doc) VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
@@ -9,6 +9,9 @@ UPDATE elder SET status = $2, area_code = $3, updated_us = $4, version = $5, dig
 
 -- name: CountElders :one
 SELECT count(*) FROM elder;
+
+-- name: CountAnyIdent :one
+SELECT count(*) FROM (SELECT 1 FROM elder_ident LIMIT 1) AS held;
 
 -- name: TakeIdent :one
 INSERT INTO elder_ident (ident, elder_id) VALUES ($1, $2) ON CONFLICT (ident) DO UPDATE SET elder_id = elder_ident.elder_id RETURNING elder_id;

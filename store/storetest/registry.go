@@ -527,7 +527,7 @@ type cutOff struct {
 }
 
 // LoadElders stands for a crash: the records of the rows never come, their keys did.
-func (c *cutOff) LoadElders(ctx context.Context, _ []*care.ElderRow, _ *event.Event) ([]care.ElderID, error) {
+func (c *cutOff) LoadElders(ctx context.Context, _ []*care.NewElder, _ *event.Event) ([]care.ElderID, error) {
 	c.cut()
 	return nil, ctx.Err()
 }
