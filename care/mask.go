@@ -56,8 +56,8 @@ func MaskExternal(id string) string {
 	return "****" + id[len(id)-4:]
 }
 
-// maskPoint rounds to two decimals: about a kilometre.
-func maskPoint(p geo.Point) geo.Point {
+// MaskPoint rounds to two decimals: about a kilometre.
+func MaskPoint(p geo.Point) geo.Point {
 	return geo.Point{Lat: math.Round(p.Lat*100) / 100, Lng: math.Round(p.Lng*100) / 100}
 }
 

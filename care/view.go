@@ -69,7 +69,7 @@ func (e Elder) View(s Sight, now time.Time) ElderView {
 		v.Age = &age
 	}
 	if !e.Home.IsZero() {
-		p := maskPoint(e.Home)
+		p := MaskPoint(e.Home)
 		v.Home = &p
 	}
 	switch s {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -33,10 +34,13 @@ func readerOf(ctx context.Context) *reader {
 	return r
 }
 
-// identify finds who asks, once for the request. Who is not signed in goes on: each
-// operation says whether that is enough.
+// identify finds who asks, once for the request, and sets the time it may take. Who is
+// not signed in goes on: each operation says whether that is enough.
 func (s *Server) identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), answerTime)
+		defer cancel()
+		r = r.WithContext(ctx)
 		who, err := s.session(r)
 		var e *Error
 		switch {
@@ -63,8 +67,8 @@ func (s *Server) routes() (http.Handler, error) {
 	})
 	api := s.identify(s.once(doors))
 	mux.Handle(apiPath+"/", api)
-	mux.HandleFunc("POST "+apiPath+"/import/{kind}", s.importCSV)
-	mux.HandleFunc("GET "+apiPath+"/calls/{id}/recording", s.playRecording)
+	s.importDoor(mux)
+	s.recordingDoor(mux)
 	mux.HandleFunc("GET /ws", s.serveLive)
 	s.pages(mux)
 	s.healthDoors(mux)
@@ -111,6 +115,38 @@ func add[I, O any](s *Server, d door, f func(ctx context.Context, u reader, in *
 	})
 }
 
+// raw adds an operation whose body or answer is no JSON. The document tells of it as
+// of the others; tell fills in what is its own.
+func (s *Server) raw(mux *http.ServeMux, d door, tell func(*huma.Operation), f func(http.ResponseWriter, *http.Request, reader) error) {
+	op := &huma.Operation{OperationID: d.id, Method: d.method, Path: apiPath + d.path, Summary: d.summary, Tags: []string{d.tag}, Security: []map[string][]string{{"session": {}}},
+		Extensions: map[string]any{"x-roles": d.roles}, Responses: map[string]*huma.Response{"default": s.jsonResponse("Error", reflect.TypeFor[Error]())}}
+	tell(op)
+	s.api.OpenAPI().AddOperation(op)
+	mux.HandleFunc(d.method+" "+op.Path, func(w http.ResponseWriter, r *http.Request) {
+		named(r, d.id)
+		u, err := s.session(r)
+		if err == nil && !slices.Contains(d.roles, u.Role) {
+			err = forbidden(u.Role)
+		}
+		if err == nil {
+			err = f(w, r, u)
+		}
+		if err != nil {
+			fail(w, s.explain(r.Context(), err))
+		}
+	})
+}
+
+func (s *Server) jsonResponse(text string, t reflect.Type) *huma.Response {
+	return &huma.Response{Description: text, Content: map[string]*huma.MediaType{"application/json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(t, true, t.Name())}}}
+}
+
+func pathParam(name, text string) *huma.Param {
+	return &huma.Param{Name: name, In: "path", Required: true, Description: text, Schema: &huma.Schema{Type: "string"}}
+}
+
+func forbidden(r care.Role) *Error { return refuse("forbidden", "a "+string(r)+" may not do this") }
+
 func ptr[T any](v T) *T { return &v }
 
 // admit lets in the roles of a door.
@@ -124,7 +160,7 @@ func (s *Server) admit(d door) func(huma.Context, func(huma.Context)) {
 		case who == nil:
 			_ = huma.WriteErr(s.api, ctx, http.StatusUnauthorized, "sign in first")
 		case !slices.Contains(d.roles, who.Role):
-			_ = huma.WriteErr(s.api, ctx, http.StatusForbidden, "a "+string(who.Role)+" may not do this")
+			_ = huma.WriteErr(s.api, ctx, http.StatusForbidden, forbidden(who.Role).Message)
 		default:
 			next(ctx)
 		}

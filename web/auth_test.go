@@ -262,7 +262,7 @@ func TestUsersAndTokens(t *testing.T) {
 	}
 	admin.post("/providers/p9/token", map[string]any{}).refused(404, "not_found", "")
 	report := admin.send("POST", "/import/elders", strings.Repeat("x", 200<<10), http.Header{"Content-Type": {"text/csv"}}).object()
-	if report.at("bytes") != float64(200<<10) || report.text("kind") != "elders" {
+	if report.at("rows") != float64(200<<10) || report.text("kind") != "elders" {
 		t.Errorf("import: %v", report)
 	}
 	admin.send("POST", "/import/planets", "x", nil).refused(400, "invalid", "kind")

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"anling/callcenter"
 	"anling/callcenter/acd"
 	"anling/care"
@@ -289,48 +291,43 @@ func (s *Server) callbackDoors() {
 
 const recordingTime = 15 * time.Minute
 
-// playRecording serves the audio of a call, whole or in ranges. Who listened is in the
-// audit log before the first byte leaves.
-func (s *Server) playRecording(w http.ResponseWriter, r *http.Request) {
-	named(r, "recording")
-	ctx := r.Context()
-	u, err := s.session(r)
-	if err == nil && u.Role != care.RoleOperator && u.Role != care.RoleSupervisor {
-		err = refuse("forbidden", "a "+string(u.Role)+" may not do this")
+// recordingDoor serves the audio of a call.
+func (s *Server) recordingDoor(mux *http.ServeMux) {
+	d := door{id: "play-recording", method: http.MethodGet, path: "/calls/{id}/recording", tag: "calls", summary: "The recording of a call, whole or in ranges; who listened is in the audit log", roles: deskReads}
+	s.raw(mux, d, func(op *huma.Operation) {
+		op.Parameters = []*huma.Param{pathParam("id", "Of the call")}
+		op.Responses["200"] = &huma.Response{Description: "Stereo WAV: left the caller, right our side", Content: map[string]*huma.MediaType{"audio/wav": {}}}
+	}, s.playRecording)
+}
+
+// playRecording writes the audit log's line before the first byte leaves.
+func (s *Server) playRecording(w http.ResponseWriter, r *http.Request, u reader) error {
+	if s.opts.CallCentre == nil {
+		return errNoCalls
 	}
-	if err == nil && s.opts.CallCentre == nil {
-		err = errNoCalls
-	}
-	if err != nil {
-		fail(w, s.explain(ctx, err))
-		return
-	}
-	id := care.CallID(r.PathValue("id"))
+	ctx, id := r.Context(), care.CallID(r.PathValue("id"))
 	path, err := s.opts.CallCentre.RecordingPath(ctx, id)
 	if err != nil {
-		fail(w, s.explain(ctx, err))
-		return
+		return err
 	}
 	f, err := os.Open(path)
 	if os.IsNotExist(err) {
-		err = care.NotFound("recording of call", string(id))
+		return care.NotFound("recording of call", string(id))
 	}
 	if err != nil {
-		fail(w, s.explain(ctx, err))
-		return
+		return err
 	}
 	defer f.Close() //nolint:errcheck // only read
-	if err := s.mustAudit(ctx, u, "recording.play", "call:"+string(id), r.Header.Get("Range")); err != nil {
-		fail(w, s.explain(ctx, err))
-		return
-	}
 	info, err := f.Stat()
 	if err != nil {
-		fail(w, s.explain(ctx, err))
-		return
+		return err
+	}
+	if err := s.mustAudit(ctx, u, "recording.play", "call:"+string(id), r.Header.Get("Range")); err != nil {
+		return err
 	}
 	longAnswer(w, readTime, recordingTime)
 	w.Header().Set("Content-Type", "audio/wav")
 	w.Header().Set("Cache-Control", "no-store")
 	http.ServeContent(w, r, filepath.Base(path), info.ModTime(), f)
+	return nil
 }

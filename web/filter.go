@@ -75,7 +75,7 @@ type about struct {
 	provider   care.ProviderID
 }
 
-// deskFacts tells whether a role hears a fact at all, wherever it comes from.
+// hears tells whether a reader hears a fact at all, wherever it comes from.
 func hears(u reader, e event.Event, a about) bool {
 	switch u.Role {
 	case care.RoleOperator, care.RoleSupervisor:

@@ -23,7 +23,7 @@ const (
 	requestKey
 )
 
-// op is filled in by the operation that answers; the log and the metrics read it.
+// opNote is filled in by the operation that answers; the log and the metrics read it.
 type opNote struct{ name string }
 
 func opName(ctx context.Context) string {

@@ -57,6 +57,7 @@ type hub struct {
 	asked chan func()            // questions to the owner
 	lost  atomic.Bool            // the inbox was full
 	alive chan struct{}          // closed when run ends
+	room  int                    // for clients
 
 	seq     int64
 	ring    []fact // oldest first
@@ -79,7 +80,7 @@ type emergency struct {
 }
 
 func newHub(s *Server) *hub {
-	h := &hub{s: s, inbox: make(chan batch, inboxSize), asked: make(chan func()), alive: make(chan struct{}), clients: map[*client]struct{}{},
+	h := &hub{s: s, inbox: make(chan batch, inboxSize), asked: make(chan func()), alive: make(chan struct{}), room: clientsMax, clients: map[*client]struct{}{},
 		heard: map[care.IncidentID]int64{}, working: map[care.IncidentID]map[care.AssignmentID]care.ResponderID{}}
 	h.newEpoch()
 	return h
@@ -339,10 +340,15 @@ func (h *hub) here(ctx context.Context) []Seat {
 	return seats
 }
 
-// join adds a client. When it can go on from where it was, back holds the facts
-// between; otherwise it needs a snapshot of the state at or after seq.
+// join adds a client, when there is room for it. When it can go on from where it was,
+// back holds the facts between; otherwise it needs a snapshot of the state at or after
+// seq.
 func (h *hub) join(ctx context.Context, c *client, epoch string, since int64) (now string, seq int64, back [][]byte, resumed, ok bool) {
+	free := false
 	ok = h.ask(ctx, func() {
+		if free = len(h.clients) < h.room; !free {
+			return
+		}
 		now, seq = *h.epoch.Load(), h.seq
 		h.clients[c] = struct{}{}
 		h.s.metrics.clients.WithLabelValues(string(c.who.Role)).Inc()
@@ -363,7 +369,7 @@ func (h *hub) join(ctx context.Context, c *client, epoch string, since int64) (n
 			}
 		}
 	})
-	return now, seq, back, resumed, ok
+	return now, seq, back, resumed, ok && free
 }
 
 // leave takes a client out.

@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -68,7 +67,7 @@ type OfIncident struct {
 func (s *Server) incidentView(ctx context.Context, u reader, i dispatch.Incident) Incident {
 	v := Incident{Incident: i, OwnerName: s.names.user(ctx, i.Owner), Elder: s.elderView(ctx, i.ElderID, u.sight()), Device: s.deviceBrief(ctx, i.DeviceID)}
 	if u.masked() {
-		v.ClaimedID = maskTail(i.ClaimedID)
+		v.ClaimedID = care.MaskExternal(i.ClaimedID)
 		v.Locations = make([]care.Fix, len(i.Locations))
 		for n, f := range i.Locations {
 			v.Locations[n] = coarse(f)
@@ -88,17 +87,9 @@ func (s *Server) incidentView(ctx context.Context, u reader, i dispatch.Incident
 
 // coarse rounds a position to about a kilometre.
 func coarse(f care.Fix) care.Fix {
-	round := func(x float64) float64 { return math.Round(x*100) / 100 }
-	f.Point = geo.Point{Lat: round(f.Point.Lat), Lng: round(f.Point.Lng)}
+	f.Point = care.MaskPoint(f.Point)
 	f.AccuracyM = max(f.AccuracyM, 1000)
 	return f
-}
-
-func maskTail(id string) string {
-	if len(id) <= 4 {
-		return id
-	}
-	return "****" + id[len(id)-4:]
 }
 
 func (s *Server) incidentViews(ctx context.Context, u reader, status string, limit int) ([]Incident, error) {
@@ -388,7 +379,7 @@ func (s *Server) alarmPage(ctx context.Context, in *alarmsInput) (AlarmPage, err
 
 func (s *Server) taskView(ctx context.Context, u reader, t dispatch.Task) Task {
 	if u.masked() {
-		t.ClaimedID = maskTail(t.ClaimedID)
+		t.ClaimedID = care.MaskExternal(t.ClaimedID)
 	}
 	return Task{Task: t, TakenByName: s.names.user(ctx, t.TakenBy)}
 }

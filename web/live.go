@@ -23,7 +23,7 @@ const (
 	pingEvery  = 20 * time.Second
 	checkEvery = 10 * time.Second // the session is looked at again
 	snapTime   = 10 * time.Second
-	clientsMax = 20000
+	clientsMax = 20000 // open live channels; beyond it a page is told to try again
 )
 
 // client is one open live channel. The hub puts messages into its queue and never

@@ -328,6 +328,24 @@ func TestSlowPageIsClosed(t *testing.T) {
 	}
 }
 
+func TestLiveChannelsAreBounded(t *testing.T) {
+	w := newTown(t)
+	w.web.SetRoom(1)
+	op := w.signIn("operator1")
+	first := op.live("", 0, "desk")
+	first.next("snap")
+	if code := op.live("", 0, "desk").closedWith(); code != websocket.StatusTryAgainLater {
+		t.Errorf("the second is closed with %d", code)
+	}
+	if err := first.conn.Close(websocket.StatusNormalClosure, ""); err != nil {
+		t.Fatal(err)
+	}
+	storetest.Eventually(t, "the room is free again", func() bool {
+		_, err := op.live("", 0, "desk").read()
+		return err == nil
+	})
+}
+
 func TestLiveEndsWithItsRights(t *testing.T) {
 	w := newTown(t)
 	if p := w.browser().live("", 0); p.closedWith() != 4001 {

@@ -10,13 +10,6 @@ import (
 	"anling/dispatch/assign"
 )
 
-// Words of care that the options speak of.
-type (
-	User      = care.User
-	Responder = care.ResponderID
-	Fix       = care.Fix
-)
-
 // Users keeps accounts, sessions and the audit log; store.Users fills it.
 type Users interface {
 	User(ctx context.Context, id care.UserID) (care.User, error)
@@ -82,10 +75,9 @@ type Signer interface {
 	SignProvider(provider care.ProviderID, user string, until time.Time) (token string, err error)
 }
 
-// Importer loads a CSV list into the registry; wire fills it. The answer is the
-// report with the refused rows, as JSON.
+// Importer loads a CSV list into the registry; wire fills it.
 type Importer interface {
-	Import(ctx context.Context, kind string, from io.Reader, o care.ImportOptions) (report any, err error)
+	Import(ctx context.Context, kind string, from io.Reader, o care.ImportOptions) (ImportReport, error)
 }
 
 // Registry is who is served, with what, and by whom; care.Registry fills it.

@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -63,7 +62,7 @@ func (s *Server) deviceBrief(ctx context.Context, id care.DeviceID) *DeviceBrief
 }
 
 func brief(d care.Device) DeviceBrief {
-	return DeviceBrief{ID: d.ID, Kind: d.Kind, Protocol: d.Protocol, Model: d.Model, ExternalIDMasked: maskTail(d.ExternalID)}
+	return DeviceBrief{ID: d.ID, Kind: d.Kind, Protocol: d.Protocol, Model: d.Model, ExternalIDMasked: care.MaskExternal(d.ExternalID)}
 }
 
 func (s *Server) deviceView(ctx context.Context, u reader, d care.Device) Device {
@@ -470,53 +469,3 @@ func (s *Server) position(ctx context.Context, u reader, in *positionInput) (Tak
 	}
 	return Taken{Stored: moved}, nil
 }
-
-// importCSV streams a list into the registry and answers its report.
-func (s *Server) importCSV(w http.ResponseWriter, r *http.Request) {
-	ctx := r.Context()
-	if n, ok := ctx.Value(opKey).(*opNote); ok {
-		n.name = "import"
-	}
-	u, err := s.session(r)
-	switch {
-	case err != nil:
-		fail(w, s.explain(ctx, err))
-		return
-	case u.Role != care.RoleAdmin:
-		fail(w, refuse("forbidden", "a "+string(u.Role)+" may not do this"))
-		return
-	case s.opts.Importer == nil:
-		fail(w, errNoRegistry)
-		return
-	}
-	kind := r.PathValue("kind")
-	if !slices.Contains([]string{"elders", "devices", "providers", "responders"}, kind) {
-		fail(w, s.explain(ctx, care.Invalid("kind", "%q is not one of elders, devices, providers, responders", kind)))
-		return
-	}
-	longAnswer(w, importTime, importTime)
-	ctx, cancel := context.WithTimeout(ctx, importTime)
-	defer cancel()
-	if err := s.mustAudit(ctx, u, "import", "registry:"+kind, ""); err != nil {
-		fail(w, s.explain(ctx, err))
-		return
-	}
-	o := care.ImportOptions{Actor: "admin:" + string(u.ID), Encoding: r.URL.Query().Get("encoding"), Source: r.URL.Query().Get("source")}
-	report, err := s.opts.Importer.Import(ctx, kind, http.MaxBytesReader(w, r.Body, importMax), o)
-	var big *http.MaxBytesError
-	if errors.As(err, &big) {
-		fail(w, &Error{Code: "too_large", Message: "the list is over 512 MiB; split it", status: http.StatusRequestEntityTooLarge})
-		return
-	}
-	if err != nil {
-		fail(w, s.explain(ctx, err))
-		return
-	}
-	s.names.forget()
-	answerJSON(w, report)
-}
-
-const (
-	importTime = 30 * time.Minute
-	importMax  = 512 << 20
-)

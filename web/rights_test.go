@@ -125,9 +125,9 @@ func (signer) SignProvider(p care.ProviderID, user string, until time.Time) (str
 
 type importer struct{}
 
-func (importer) Import(_ context.Context, kind string, from io.Reader, _ care.ImportOptions) (any, error) {
+func (importer) Import(_ context.Context, kind string, from io.Reader, _ care.ImportOptions) (web.ImportReport, error) {
 	text, err := io.ReadAll(from)
-	return map[string]any{"kind": kind, "bytes": len(text)}, err
+	return web.ImportReport{Report: care.Report{Kind: kind, Rows: len(text)}}, err
 }
 
 func wholeTown(t testing.TB) *town {
@@ -152,6 +152,12 @@ func TestEveryDoorAndRole(t *testing.T) {
 			if _, known := doors[name]; !known && name != "POST /login" && name != "POST /logout" {
 				t.Errorf("%s has no row in the table of rights", name)
 			}
+		}
+	}
+	for door := range doors {
+		method, path, _ := strings.Cut(door, " ")
+		if paths.at("paths", "/api/v1"+path, strings.ToLower(method)) == nil {
+			t.Errorf("%s is not in the document", door)
 		}
 	}
 	ask := func(b *browser, door string) int {

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -35,8 +36,8 @@ type Options struct {
 	CallCentre CallCentre
 	Importer   Importer
 	Signer     Signer
-	Positions  func(ctx context.Context, who Responder, fix Fix) // told of a responder's position besides Engine.Move, may be nil
-	OnUser     func(User)                                        // told of an account that was saved, may be nil
+	Positions  func(ctx context.Context, who care.ResponderID, fix care.Fix) // told of a responder's position besides Engine.Move, may be nil
+	OnUser     func(care.User)                                               // told of an account that was saved, may be nil
 
 	// Online tells whether the user ("operator") or responder ("responder") has a page
 	// open on any node; it answers at once. May be nil.
@@ -143,6 +144,7 @@ const (
 	headerTime = 5 * time.Second  // to send the head of a request
 	readTime   = 15 * time.Second // to send the whole of it; import has its own
 	writeTime  = 30 * time.Second // to take the answer; recordings and /ws have their own
+	answerTime = 20 * time.Second // of an operation, below writeTime: its error still reaches the client
 	idleTime   = 2 * time.Minute
 	headerMax  = 16 << 10
 	bodyMax    = 64 << 10
@@ -181,7 +183,8 @@ func (o Options) publicHost() string {
 	return u.Host
 }
 
-// secure tells whether browsers reach the server by TLS.
+// secure tells whether the browser reached the server by TLS: here, or at the proxy that
+// serves PublicURL.
 func (s *Server) secure(r *http.Request) bool {
-	return r.TLS != nil || s.opts.TLS != nil
+	return r.TLS != nil || s.opts.TLS != nil || (strings.HasPrefix(s.opts.PublicURL, "https:") && r.Host == s.opts.publicHost())
 }

@@ -17,6 +17,7 @@ import (
 
 	"anling/care"
 	"anling/store"
+	"anling/web"
 )
 
 type importCmd struct {
@@ -28,12 +29,6 @@ type importCmd struct {
 	User     string        `help:"Account on that server." default:"admin"`
 	Password string        `help:"Its password." env:"ANLING_PASSWORD"`
 	Timeout  time.Duration `help:"Limit of the whole import." default:"1h"`
-}
-
-// importAnswer is what the server answers: the report and the refused rows.
-type importAnswer struct {
-	care.Report
-	RejectedCSV string `json:"rejected_csv"`
 }
 
 func (c importCmd) Run(ctx context.Context, root *cli) error {
@@ -128,7 +123,7 @@ func (c importCmd) remote(ctx context.Context, in io.Reader, rejects io.Writer) 
 	if err := post(ctx, client, base+"/login", "application/json", bytes.NewReader(login), nil); err != nil {
 		return care.Report{}, fmt.Errorf("sign in as %s: %w", c.User, err)
 	}
-	var answer importAnswer
+	var answer web.ImportReport
 	q := url.Values{"encoding": {c.Encoding}, "source": {c.Source}}
 	if err := post(ctx, client, base+"/import/"+c.Kind+"?"+q.Encode(), "text/csv", in, &answer); err != nil {
 		return answer.Report, err

@@ -92,12 +92,12 @@ type importer struct{ a *app }
 // rejectsMax bounds the refused rows that an answer carries.
 const rejectsMax = 16 << 20
 
-// Import implements web.Importer; the answer is importAnswer.
-func (i importer) Import(ctx context.Context, kind string, from io.Reader, o care.ImportOptions) (any, error) {
+// Import implements web.Importer.
+func (i importer) Import(ctx context.Context, kind string, from io.Reader, o care.ImportOptions) (web.ImportReport, error) {
 	rejects := &clipped{left: rejectsMax}
 	o.Rejects = rejects
 	report, err := i.a.registry.Import(ctx, kind, from, o)
-	return importAnswer{Report: report, RejectedCSV: rejects.text.String()}, err
+	return web.ImportReport{Report: report, RejectedCSV: rejects.text.String()}, err
 }
 
 // clipped keeps whole writes up to its bound, and drops what comes after.
