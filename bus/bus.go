@@ -72,7 +72,7 @@ type Bus struct {
 
 // Start connects, and for Embedded starts the server first. An External server
 // that is away is no error: the connection is retried for as long as Bus lives.
-func Start(ctx context.Context, opts Options) (*Bus, error) {
+func Start(opts Options) (*Bus, error) {
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
 	}

@@ -78,7 +78,7 @@ func startBus(t *testing.T, opts Options) *Bus {
 		opts.StoreDir = t.TempDir()
 	}
 	opts.MaxStore = 64 << 20
-	b, err := Start(t.Context(), opts)
+	b, err := Start(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestStreamDeletedWhileRunningIsMadeAnew(t *testing.T) {
 func TestExternalServerAwayThenBack(t *testing.T) {
 	server := startBus(t, Options{Listen: "127.0.0.1:0", Signer: testSigner(t)})
 	addr := server.Addr()
-	b, err := Start(t.Context(), Options{Mode: External, URL: "nats://" + addr})
+	b, err := Start(Options{Mode: External, URL: "nats://" + addr})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,6 +284,12 @@ func TestConnectionEndsWithItsToken(t *testing.T) {
 	eventually(t, "connection closed at its deadline", nc.IsClosed)
 }
 
+// coded is an error that is meant for the app.
+type coded string
+
+func (c coded) Error() string   { return string(c) }
+func (coded) ErrorCode() string { return "invalid" }
+
 func TestProviderCommandsAreAnswered(t *testing.T) {
 	s := testSigner(t)
 	b := startBus(t, Options{Listen: "127.0.0.1:0", Signer: s})
@@ -291,10 +297,13 @@ func TestProviderCommandsAreAnswered(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		done <- b.Up(ctx, func(_ context.Context, c Command) (any, error) {
-			if c.Kind != "offer.accept" {
-				return nil, fmt.Errorf("unknown command %q", c.Kind)
+			switch c.Kind {
+			case "offer.accept":
+				return map[string]string{"provider": c.Provider}, nil
+			case "offer.decline":
+				return nil, errors.New("sqlite: disk I/O error of 王秀英")
 			}
-			return map[string]string{"provider": c.Provider}, nil
+			return nil, coded("unknown command " + c.Kind)
 		})
 	}()
 	defer func() { cancel(); <-done }()
@@ -315,7 +324,8 @@ func TestProviderCommandsAreAnswered(t *testing.T) {
 	}
 	for _, c := range []struct{ kind, body, want string }{
 		{"offer.accept", `{"offer_id":"x"}`, `"provider":"p7"`},
-		{"offer.steal", `{}`, `unknown command`},
+		{"offer.steal", `{}`, `"code":"invalid","message":"unknown command offer.steal"`},
+		{"offer.decline", `{}`, `{"code":"unavailable","message":"not done; ask again"}`},
 		{"offer.accept", `{broken`, `not JSON`},
 	} {
 		if got := ask(c.kind, c.body); !strings.Contains(got, c.want) {
@@ -326,7 +336,7 @@ func TestProviderCommandsAreAnswered(t *testing.T) {
 
 func TestPortInUseIsSaid(t *testing.T) {
 	first := startBus(t, Options{Listen: "127.0.0.1:0", Signer: testSigner(t)})
-	_, err := Start(t.Context(), Options{StoreDir: t.TempDir(), Listen: first.Addr()})
+	_, err := Start(Options{StoreDir: t.TempDir(), Listen: first.Addr()})
 	if err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("got %v, want an error that names the port in use", err)
 	}

@@ -100,12 +100,13 @@ func (e *embedded) stop() {
 	}
 }
 
-// zapLogger adapts the server's logger.
+// zapLogger adapts the server's logger. Its errors are mostly those of clients, which
+// must not be able to fill a disk: warnings are thinned out.
 type zapLogger struct{ s *zap.SugaredLogger }
 
 func (l zapLogger) Noticef(f string, v ...any) { l.s.Debugf(f, v...) }
 func (l zapLogger) Warnf(f string, v ...any)   { l.s.Warnf(f, v...) }
 func (l zapLogger) Fatalf(f string, v ...any)  { l.s.Errorf(f, v...) }
-func (l zapLogger) Errorf(f string, v ...any)  { l.s.Errorf(f, v...) }
+func (l zapLogger) Errorf(f string, v ...any)  { l.s.Warnf(f, v...) }
 func (l zapLogger) Debugf(f string, v ...any)  { l.s.Debugf(f, v...) }
 func (l zapLogger) Tracef(f string, v ...any)  { l.s.Debugf(f, v...) }

@@ -25,8 +25,9 @@ type Command struct {
 	Body     json.RawMessage // JSON object
 }
 
-// Commands carries out what provider apps ask; the answer is sent back as JSON.
-// An error is answered as {"code","message"}.
+// Commands carries out what provider apps ask; the answer is sent back as JSON. A Coded
+// error is answered as {"code","message"}; any other is ours, and the app is told to
+// repeat.
 type Commands func(ctx context.Context, c Command) (any, error)
 
 // Coded is an error that names its code to a program.
@@ -91,7 +92,20 @@ func (b *Bus) Up(ctx context.Context, do Commands) error {
 	return nil
 }
 
-var errBusy = errors.New("too many commands wait, try again")
+// refusal is a Coded error of this package.
+type refusal struct{ code, text string }
+
+func (r refusal) Error() string     { return r.text }
+func (r refusal) ErrorCode() string { return r.code }
+
+func invalid(format string, args ...any) error {
+	return refusal{"invalid", fmt.Sprintf(format, args...)}
+}
+
+var (
+	errBusy    = refusal{"busy", "too many commands wait, try again"}
+	errNotDone = refusal{"unavailable", "not done; ask again"}
+)
 
 func (b *Bus) serve(ctx context.Context, m *nats.Msg, do Commands) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -108,17 +122,17 @@ func (b *Bus) serve(ctx context.Context, m *nats.Msg, do Commands) {
 func parseCommand(m *nats.Msg) (Command, error) {
 	parts := strings.SplitN(m.Subject, ".", 5)
 	if len(parts) != 5 || parts[3] != "up" || parts[4] == "" {
-		return Command{}, fmt.Errorf("subject %q: want anling.prov.<provider>.up.<kind>", m.Subject)
+		return Command{}, invalid("subject %q: want anling.prov.<provider>.up.<kind>", m.Subject)
 	}
 	if len(m.Data) > 64<<10 {
-		return Command{}, fmt.Errorf("body has %d bytes, at most 65536 are read", len(m.Data))
+		return Command{}, invalid("body has %d bytes, at most 65536 are read", len(m.Data))
 	}
 	body := m.Data
 	if len(body) == 0 {
 		body = []byte("{}")
 	}
 	if !json.Valid(body) {
-		return Command{}, errors.New("body is not JSON")
+		return Command{}, invalid("body is not JSON")
 	}
 	return Command{Provider: parts[2], Kind: parts[4], Body: body}, nil
 }
@@ -128,15 +142,12 @@ func (b *Bus) reply(m *nats.Msg, answer any, err error) {
 		return
 	}
 	if err != nil {
-		code := "invalid"
 		var coded Coded
-		switch {
-		case errors.As(err, &coded):
-			code = coded.ErrorCode()
-		case errors.Is(err, errBusy):
-			code = "busy"
+		if !errors.As(err, &coded) {
+			b.log.Error("provider command failed", zap.String("subject", m.Subject), zap.Error(err))
+			coded = errNotDone
 		}
-		answer = map[string]string{"code": code, "message": err.Error()}
+		answer = map[string]string{"code": coded.ErrorCode(), "message": coded.Error()}
 	}
 	if err := m.Respond(event.Body(answer)); err != nil {
 		b.log.Debug("answer provider command", zap.Error(err))

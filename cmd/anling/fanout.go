@@ -28,14 +28,14 @@ type fanout struct {
 }
 
 // newFanout makes the first try.
-func newFanout(ctx context.Context, opts bus.Options, s *store.Store) *fanout {
+func newFanout(opts bus.Options, s *store.Store) *fanout {
 	f := &fanout{opts: opts, store: s, log: opts.Log}
-	f.start(ctx)
+	f.start()
 	return f
 }
 
-func (f *fanout) start(ctx context.Context) {
-	b, err := bus.Start(ctx, f.opts)
+func (f *fanout) start() {
+	b, err := bus.Start(f.opts)
 	if err != nil {
 		reason := err.Error()
 		f.reason.Store(&reason)
@@ -65,7 +65,7 @@ func (f *fanout) Run(ctx context.Context) error {
 			return nil
 		case <-wait.C:
 		}
-		f.start(ctx)
+		f.start()
 	}
 	b := f.bus.Load()
 	g, ctx := errgroup.WithContext(ctx)

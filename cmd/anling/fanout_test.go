@@ -23,7 +23,7 @@ func TestABusyPortKeepsNobodyWaiting(t *testing.T) {
 	}
 	defer taken.Close() //nolint:errcheck // a test's listener
 	s := storetest.Open(t, store.Options{})
-	f := newFanout(t.Context(), bus.Options{StoreDir: t.TempDir(), Listen: taken.Addr().String(), Log: zaptest.NewLogger(t), Metrics: prometheus.NewRegistry()}, s)
+	f := newFanout(bus.Options{StoreDir: t.TempDir(), Listen: taken.Addr().String(), Log: zaptest.NewLogger(t), Metrics: prometheus.NewRegistry()}, s)
 	defer f.Close()
 	f.committed([]event.Event{{ID: "1", Type: "store.thing.changed", AggID: "a"}})
 	if state, detail := f.Health(); state != "degraded" || detail == "" {
@@ -37,7 +37,7 @@ func TestABusyPortKeepsNobodyWaiting(t *testing.T) {
 	if err := taken.Close(); err != nil {
 		t.Fatal(err)
 	}
-	f.start(t.Context())
+	f.start()
 	if state, detail := f.Health(); state != "ok" {
 		t.Errorf("with the port free health is %s, %s", state, detail)
 	}

@@ -172,7 +172,7 @@ func (a *app) ladder() dispatch.Ladder {
 	return l
 }
 
-func (a *app) openBus(ctx context.Context) error {
+func (a *app) openBus(context.Context) error {
 	key, err := secret.Load(secretsDir(a.cfg), secret.NATS)
 	if err != nil {
 		return err
@@ -180,7 +180,7 @@ func (a *app) openBus(ctx context.Context) error {
 	if a.signer, err = bus.NewSigner(key); err != nil {
 		return err
 	}
-	a.bus = newFanout(ctx, bus.Options{Mode: a.cfg.NATS.Mode, StoreDir: filepath.Join(a.cfg.DataDir, "nats", "standalone"), Listen: a.cfg.NATS.Listen,
+	a.bus = newFanout(bus.Options{Mode: a.cfg.NATS.Mode, StoreDir: filepath.Join(a.cfg.DataDir, "nats", "standalone"), Listen: a.cfg.NATS.Listen,
 		MaxStore: int64(a.cfg.NATS.MaxStoreMB) << 20, URL: a.cfg.NATS.URL, CredFile: a.cfg.NATS.CredFile, Signer: a.signer, Log: a.log.Named("bus"), Metrics: a.reg}, a.store)
 	apps := &partners{engine: a.engine, responders: a.registry, duty: a.registry.SetDuty, move: a.positions.Put, now: time.Now}
 	a.bus.do = apps.Do
