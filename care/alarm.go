@@ -40,6 +40,15 @@ const (
 	KindTest         Kind = "test"
 )
 
+// Known tells whether a kind is one of these.
+func (k Kind) Known() bool {
+	switch k {
+	case KindSOS, KindFall, KindDuress, KindMedical, KindSmoke, KindFire, KindHeat, KindGas, KindCO, KindUnspecified:
+		return true
+	}
+	return PriorityOf(k) != P1 // of the others each has its own
+}
+
 // Priority orders what waits: P1 is danger to life, P4 information. The number is
 // the field's own: 1 is the most urgent.
 type Priority int

@@ -145,7 +145,7 @@ func pathParam(name, text string) *huma.Param {
 	return &huma.Param{Name: name, In: "path", Required: true, Description: text, Schema: &huma.Schema{Type: "string"}}
 }
 
-func forbidden(r care.Role) *Error { return refuse("forbidden", "a "+string(r)+" may not do this") }
+func forbidden(r care.Role) *Error { return refuse("forbidden", "this is not for the role "+string(r)) }
 
 func ptr[T any](v T) *T { return &v }
 

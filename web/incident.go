@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -195,6 +196,9 @@ func (s *Server) incidentCommands(tag string) {
 			ElderID  care.ElderID  `json:"elder_id,omitempty" maxLength:"64"`
 		}
 	}) (Incident, error) {
+		if err := checkKinds(in.Body.Kinds); err != nil {
+			return Incident{}, err
+		}
 		i, err := inc.Classify(ctx, in.ID, u.ID, in.Body.Claim, in.Body.Kinds, in.Body.Priority, in.Body.ElderID)
 		return s.answered(ctx, u, i, err)
 	})
@@ -262,9 +266,22 @@ func (s *Server) incidentCommands(tag string) {
 	})
 }
 
+// checkKinds refuses what a person cannot have meant; of a device any kind is taken.
+func checkKinds(kinds []care.Kind) error {
+	for n, k := range kinds {
+		if !k.Known() {
+			return care.Invalid(fmt.Sprintf("kinds[%d]", n), "%q is not a kind of alarm", k)
+		}
+	}
+	return nil
+}
+
 // openByHand opens an incident for what an operator saw or heard.
 func (s *Server) openByHand(ctx context.Context, u reader, in *openInput) (Detail, error) {
 	b, now := in.Body, s.now()
+	if err := checkKinds(b.Kinds); err != nil {
+		return Detail{}, err
+	}
 	r := care.OpenRequest{Key: "manual:" + commandKey(u, in.Key), Digest: string(b.ElderID), Source: "manual", Actor: u.actor(), Kinds: b.Kinds,
 		ElderID: b.ElderID, DeviceID: b.DeviceID, At: now}
 	if b.Place != nil {
