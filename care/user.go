@@ -1,6 +1,8 @@
 package care
 
 import (
+	"context"
+	"errors"
 	"regexp"
 	"slices"
 	"time"
@@ -62,6 +64,38 @@ func (u User) Check() error {
 		return Invalid("lang", "%q is not zh-CN or en", u.Lang)
 	}
 	return nil
+}
+
+// Staff knows responders and providers; Registry and its store are one.
+type Staff interface {
+	Responder(ctx context.Context, id ResponderID) (Responder, error)
+	Provider(ctx context.Context, id ProviderID) (Provider, error)
+}
+
+// CheckStanding refuses an account for a responder or provider whom nobody knows.
+func (u User) CheckStanding(ctx context.Context, known Staff) error {
+	if u.ResponderID != "" {
+		if _, err := known.Responder(ctx, u.ResponderID); errors.Is(err, ErrNotFound) {
+			return Invalid("responder_id", "there is no responder %s", u.ResponderID)
+		} else if err != nil {
+			return err
+		}
+	}
+	if u.ProviderID != "" {
+		if _, err := known.Provider(ctx, u.ProviderID); errors.Is(err, ErrNotFound) {
+			return Invalid("provider_id", "there is no provider %s", u.ProviderID)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Telephone is the SIP account of a user. The secret itself is never kept.
+type Telephone struct {
+	Account string
+	Realm   string
+	Digests map[string]string // HA1 by algorithm, for the realm
 }
 
 // Session is one sign-in. Only the hash of its token is known here.

@@ -39,5 +39,5 @@ func (u *Users) DeleteBinding(ctx context.Context, account, contact string) erro
 // LoadBindings implements sip.Bindings: those that have not run out.
 func (u *Users) LoadBindings(ctx context.Context) ([]sip.Binding, error) {
 	docs, err := u.s.read.Bindings(ctx, us(u.s.opts.Now()))
-	return readAll[sip.Binding]("bindings", docs, err, func(doc string) string { return doc })
+	return readAll[sip.Binding]("bindings", docs, err, same)
 }

@@ -129,37 +129,57 @@ func (tx *Tx) changeUser(x *care.User, old care.User, actor string) error {
 	return tx.audit(care.AuditEntry{Actor: actor, Action: action, Object: "user:" + string(x.ID), Detail: string(x.Role)})
 }
 
-// SetPhone gives a user the SIP account of a telephone, with its digests by
-// algorithm for one realm. The secret itself is never kept.
-func (u *Users) SetPhone(ctx context.Context, id care.UserID, account, realm string, digests map[string]string, actor string) error {
+// AddUser makes an account, with its telephone unless that is nil: both or none.
+func (u *Users) AddUser(ctx context.Context, x care.User, phone *care.Telephone, actor string) (care.User, error) {
+	if err := x.Check(); err != nil {
+		return care.User{}, err
+	}
+	var saved care.User
+	err := u.s.Write(ctx, Normal, func(tx *Tx) error {
+		saved = x
+		saved.UpdatedAt = tx.now.UTC()
+		if err := tx.addUser(&saved, actor); err != nil || phone == nil {
+			return err
+		}
+		return tx.setPhone(&saved, *phone, actor)
+	})
+	return saved, err
+}
+
+// SetPhone gives a user a telephone, in place of the one he had.
+func (u *Users) SetPhone(ctx context.Context, id care.UserID, phone care.Telephone, actor string) error {
 	return u.s.Write(ctx, Normal, func(tx *Tx) error {
 		row, err := tx.GetAccount(tx.ctx, string(id))
 		x, err := readUser(string(id), row.Password, row.Doc, err)
 		if err != nil {
 			return err
 		}
-		if err := tx.DropSIPAccountsOf(tx.ctx, string(id), account); err != nil {
-			return fmt.Errorf("phones of user %s: %w", id, err)
-		}
-		n, err := tx.PutSIPAccount(tx.ctx, account, string(id))
-		if err != nil {
-			return fmt.Errorf("phone %s: %w", account, err)
-		}
-		if n == 0 {
-			return care.Refuse(care.ErrTaken, "the telephone %s belongs to another user", account)
-		}
-		if err := tx.DropSIPDigests(tx.ctx, account); err != nil {
-			return fmt.Errorf("digests of phone %s: %w", account, err)
-		}
-		for algorithm, ha1 := range digests {
-			if err := tx.PutSIPDigest(tx.ctx, db.PutSIPDigestParams{Account: account, Realm: realm, Algorithm: algorithm, Ha1: ha1}); err != nil {
-				return fmt.Errorf("digest of phone %s: %w", account, err)
-			}
-		}
-		old := x
-		x.Phone, x.UpdatedAt = account, tx.now.UTC()
-		return tx.changeUser(&x, old, actor)
+		return tx.setPhone(&x, phone, actor)
 	})
+}
+
+func (tx *Tx) setPhone(x *care.User, p care.Telephone, actor string) error {
+	if err := tx.DropSIPAccountsOf(tx.ctx, string(x.ID), p.Account); err != nil {
+		return fmt.Errorf("phones of user %s: %w", x.ID, err)
+	}
+	n, err := tx.PutSIPAccount(tx.ctx, p.Account, string(x.ID))
+	if err != nil {
+		return fmt.Errorf("phone %s: %w", p.Account, err)
+	}
+	if n == 0 {
+		return care.Refuse(care.ErrTaken, "the telephone %s belongs to another user", p.Account)
+	}
+	if err := tx.DropSIPDigests(tx.ctx, p.Account); err != nil {
+		return fmt.Errorf("digests of phone %s: %w", p.Account, err)
+	}
+	for algorithm, ha1 := range p.Digests {
+		if err := tx.PutSIPDigest(tx.ctx, db.PutSIPDigestParams{Account: p.Account, Realm: p.Realm, Algorithm: algorithm, Ha1: ha1}); err != nil {
+			return fmt.Errorf("digest of phone %s: %w", p.Account, err)
+		}
+	}
+	old := *x
+	x.Phone, x.UpdatedAt = p.Account, tx.now.UTC()
+	return tx.changeUser(x, old, actor)
 }
 
 // Digest is the HA1 of a telephone's account, for callcenter/sip.

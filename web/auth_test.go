@@ -115,6 +115,8 @@ func TestBadInputIsNamed(t *testing.T) {
 	op.post("/incidents/"+id+"/note", `{"text": "x", "colour": "red"}`).refused(400, "invalid", "colour")
 	op.post("/incidents/"+id+"/note", `{}`).refused(400, "invalid", "text")
 	op.post("/incidents/"+id+"/classify", `{"priority": 9}`).refused(400, "invalid", "priority")
+	op.post("/incidents/"+id+"/classify", `{"priority": 1, "kinds": ["sos", "soss"]}`).refused(400, "invalid", "kinds[1]")
+	op.post("/incidents", `{"kinds": ["flood"]}`).refused(400, "invalid", "kinds[0]")
 	op.get("/incidents?status=whatever").refused(400, "invalid", "status")
 	op.get("/alarms?since=x").refused(400, "invalid", "since")
 	op.get("/incidents/none").refused(404, "not_found", "")
@@ -244,7 +246,7 @@ func TestUsersAndTokens(t *testing.T) {
 		t.Errorf("made %v", made)
 	}
 	ha1, ok := w.users.Digest(t.Context(), "1009", "anling", "SHA-256")
-	if !ok || ha1 != web.SIPDigests("1009", "anling", made.text("secret"))["SHA-256"] {
+	if !ok || ha1 != web.NewTelephone("1009", "anling", made.text("secret")).Digests["SHA-256"] {
 		t.Errorf("the telephone's digest is %q", ha1)
 	}
 	if a := w.browser().post("/login", map[string]string{"name": "operator9", "password": made.text("password")}); a.status != 200 {
@@ -255,6 +257,11 @@ func TestUsersAndTokens(t *testing.T) {
 	}
 	admin.post("/users", map[string]any{"name": "operator9", "display_name": "x", "role": "admin", "password": "long enough"}).refused(409, "taken", "")
 	admin.post("/users", map[string]any{"name": "r9", "display_name": "x", "role": "responder", "password": "long enough"}).refused(400, "invalid", "responder_id")
+	admin.post("/users", map[string]any{"name": "r9", "display_name": "x", "role": "responder", "responder_id": "nobody"}).refused(400, "invalid", "responder_id")
+	admin.post("/users", map[string]any{"name": "p9", "display_name": "x", "role": "provider", "provider_id": "p9"}).refused(400, "invalid", "provider_id")
+	// An account whose telephone is another's is not made at all: the next try finds its name free.
+	admin.post("/users", map[string]any{"name": "operator8", "display_name": "x", "role": "operator", "phone": "1009"}).refused(409, "taken", "")
+	admin.post("/users", map[string]any{"name": "operator8", "display_name": "x", "role": "operator", "phone": "1008"}).object()
 	admin.send("PATCH", "/users/u-admin", map[string]any{"role": "operator", "version": 1}, nil).refused(403, "forbidden", "")
 	token := admin.post("/providers/p1/token", map[string]any{"user": "app-1", "hours": 2}).object()
 	if !strings.HasPrefix(token.text("token"), "token-p1-app-1-") || token.text("listen") != "anling.prov.p1.down.>" {

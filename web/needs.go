@@ -15,8 +15,8 @@ type Users interface {
 	User(ctx context.Context, id care.UserID) (care.User, error)
 	UserByName(ctx context.Context, name string) (care.User, error)
 	Users(ctx context.Context) ([]care.User, error)
+	AddUser(ctx context.Context, u care.User, phone *care.Telephone, actor string) (care.User, error)
 	SaveUser(ctx context.Context, u care.User, actor string) (care.User, error)
-	SetPhone(ctx context.Context, id care.UserID, account, realm string, digests map[string]string, actor string) error
 	OpenSession(ctx context.Context, s care.Session) error
 	Session(ctx context.Context, hash string) (care.Session, care.User, error)
 	TouchSession(ctx context.Context, hash string, seen, expires time.Time) error

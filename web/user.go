@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"math/big"
 	"net/http"
 	"regexp"
@@ -28,12 +27,12 @@ func NewSecret(n int) string {
 	return b.String()
 }
 
-// SIPDigests are the HA1 values of a telephone's secret, by algorithm (RFC 8760): all
-// that is kept of it.
-func SIPDigests(account, realm, secret string) map[string]string {
+// NewTelephone is a SIP account with the HA1 values of its secret, by algorithm
+// (RFC 8760): all that is kept of it.
+func NewTelephone(account, realm, secret string) care.Telephone {
 	text := []byte(account + ":" + realm + ":" + secret)
 	old, now := md5.Sum(text), sha256.Sum256(text) //nolint:gosec // as above
-	return map[string]string{"MD5": hex.EncodeToString(old[:]), "SHA-256": hex.EncodeToString(now[:])}
+	return care.Telephone{Account: account, Realm: realm, Digests: map[string]string{"MD5": hex.EncodeToString(old[:]), "SHA-256": hex.EncodeToString(now[:])}}
 }
 
 var phoneAccount = regexp.MustCompile(`^[0-9a-z]{2,32}$`)
@@ -146,17 +145,18 @@ func (s *Server) addUser(ctx context.Context, by reader, in *newUserInput) (User
 		return UserView{}, err
 	}
 	v.User.Password = phc
-	if v.User, err = s.opts.Users.SaveUser(ctx, v.User, by.actor()); err != nil {
-		return UserView{}, err
-	}
-	if b.Phone != "" {
-		v.Secret = NewSecret(20)
-		if err := s.opts.Users.SetPhone(ctx, v.ID, b.Phone, s.opts.Realm, SIPDigests(b.Phone, s.opts.Realm, v.Secret), by.actor()); err != nil {
-			return UserView{}, fmt.Errorf("the account is made, its telephone is not: %w", err)
-		}
-		if v.User, err = s.opts.Users.User(ctx, v.ID); err != nil {
+	if s.opts.Registry != nil {
+		if err := v.User.CheckStanding(ctx, s.opts.Registry); err != nil {
 			return UserView{}, err
 		}
+	}
+	var phone *care.Telephone
+	if b.Phone != "" {
+		v.Secret = NewSecret(20)
+		phone = ptr(NewTelephone(b.Phone, s.opts.Realm, v.Secret))
+	}
+	if v.User, err = s.opts.Users.AddUser(ctx, v.User, phone, by.actor()); err != nil {
+		return UserView{}, err
 	}
 	s.userSaved(v.User)
 	return v, nil

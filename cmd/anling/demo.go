@@ -190,7 +190,7 @@ func (a *app) saveDemoUser(ctx context.Context, u care.User, hash, password stri
 		}
 	}
 	if u.Role == care.RoleOperator {
-		if err := a.users.SetPhone(ctx, u.ID, demoPhone, a.cfg.SIP.Realm, web.SIPDigests(demoPhone, a.cfg.SIP.Realm, password), "demo"); err != nil {
+		if err := a.users.SetPhone(ctx, u.ID, web.NewTelephone(demoPhone, a.cfg.SIP.Realm, password), "demo"); err != nil {
 			return err
 		}
 		u.Phone = demoPhone

@@ -29,8 +29,9 @@ type userCmd struct {
 
 const byCLI = "cli:anling"
 
-// withUsers runs f over the accounts of the configured store.
-func (c *cli) withUsers(ctx context.Context, f func(u *store.Users, realm string) error) (err error) {
+// withUsers runs f over the accounts of the configured store, and the staff that they
+// may stand for.
+func (c *cli) withUsers(ctx context.Context, f func(u *store.Users, staff care.Staff, realm string) error) (err error) {
 	cfg, err := c.load()
 	if err != nil {
 		return err
@@ -40,7 +41,7 @@ func (c *cli) withUsers(ctx context.Context, f func(u *store.Users, realm string
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	return f(store.NewUsers(st), cfg.SIP.Realm)
+	return f(store.NewUsers(st), store.NewRegistry(st), cfg.SIP.Realm)
 }
 
 type userAddCmd struct {
@@ -60,12 +61,12 @@ func (a userAddCmd) Run(ctx context.Context, c *cli) error {
 			return err
 		}
 	}
-	return c.withUsers(ctx, func(users *store.Users, realm string) error {
+	return c.withUsers(ctx, func(users *store.Users, staff care.Staff, realm string) error {
 		u := care.User{Name: strings.ToLower(a.Name), DisplayName: a.Display, Role: a.Role, ResponderID: a.Responder, ProviderID: a.Provider, Skills: a.Skills}
 		if u.DisplayName == "" {
 			u.DisplayName = a.Name
 		}
-		if err := u.Check(); err != nil {
+		if err := errors.Join(u.Check(), u.CheckStanding(ctx, staff)); err != nil {
 			return err
 		}
 		plain, err := newPassword(a.Generate, os.Stdin, os.Stderr)
@@ -75,33 +76,34 @@ func (a userAddCmd) Run(ctx context.Context, c *cli) error {
 		if u.Password, err = web.HashPassword(plain); err != nil {
 			return err
 		}
-		if u, err = users.SaveUser(ctx, u, byCLI); err != nil {
+		secret := web.NewSecret(20)
+		var phone *care.Telephone
+		if a.Phone != "" {
+			p := web.NewTelephone(a.Phone, realm, secret)
+			phone = &p
+		}
+		if u, err = users.AddUser(ctx, u, phone, byCLI); err != nil {
 			return err
 		}
 		fmt.Printf("account %s (%s) is made\n", u.Name, u.Role)
 		if a.Generate {
 			fmt.Printf("password: %s\n", plain)
 		}
-		if a.Phone == "" {
-			return nil
+		if phone != nil {
+			tellPhone(a.Phone, realm, secret)
 		}
-		return givePhone(ctx, users, u, a.Phone, realm)
+		return nil
 	})
 }
 
-func givePhone(ctx context.Context, users *store.Users, u care.User, account, realm string) error {
-	secret := web.NewSecret(20)
-	if err := users.SetPhone(ctx, u.ID, account, realm, web.SIPDigests(account, realm, secret), byCLI); err != nil {
-		return err
-	}
+func tellPhone(account, realm, secret string) {
 	fmt.Printf("telephone %s, realm %s, secret: %s\n", account, realm, secret)
-	return nil
 }
 
 type userListCmd struct{}
 
 func (userListCmd) Run(ctx context.Context, c *cli) error {
-	return c.withUsers(ctx, func(users *store.Users, _ string) error {
+	return c.withUsers(ctx, func(users *store.Users, _ care.Staff, _ string) error {
 		all, err := users.Users(ctx)
 		if err != nil {
 			return err
@@ -125,7 +127,7 @@ type userPasswordCmd struct {
 }
 
 func (p userPasswordCmd) Run(ctx context.Context, c *cli) error {
-	return c.withUsers(ctx, func(users *store.Users, _ string) error {
+	return c.withUsers(ctx, func(users *store.Users, _ care.Staff, _ string) error {
 		u, err := users.UserByName(ctx, strings.ToLower(p.Name))
 		if err != nil {
 			return err
@@ -157,12 +159,17 @@ func (p userPhoneCmd) Run(ctx context.Context, c *cli) error {
 	if err := web.CheckPhone(p.Phone); err != nil {
 		return err
 	}
-	return c.withUsers(ctx, func(users *store.Users, realm string) error {
+	return c.withUsers(ctx, func(users *store.Users, _ care.Staff, realm string) error {
 		u, err := users.UserByName(ctx, strings.ToLower(p.Name))
 		if err != nil {
 			return err
 		}
-		return givePhone(ctx, users, u, p.Phone, realm)
+		secret := web.NewSecret(20)
+		if err := users.SetPhone(ctx, u.ID, web.NewTelephone(p.Phone, realm, secret), byCLI); err != nil {
+			return err
+		}
+		tellPhone(p.Phone, realm, secret)
+		return nil
 	})
 }
 
@@ -172,7 +179,7 @@ type userDisableCmd struct {
 }
 
 func (d userDisableCmd) Run(ctx context.Context, c *cli) error {
-	return c.withUsers(ctx, func(users *store.Users, _ string) error {
+	return c.withUsers(ctx, func(users *store.Users, _ care.Staff, _ string) error {
 		u, err := users.UserByName(ctx, strings.ToLower(d.Name))
 		if err != nil {
 			return err

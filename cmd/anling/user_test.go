@@ -62,7 +62,7 @@ func TestUserCommands(t *testing.T) {
 	if lines, err := users.CheckAudit(t.Context()); err != nil || lines != 4 {
 		t.Errorf("%d lines in the audit log, %v", lines, err)
 	}
-	digests := web.SIPDigests("Mufasa", "http-auth@example.org", "Circle of Life")
+	digests := web.NewTelephone("Mufasa", "http-auth@example.org", "Circle of Life").Digests
 	if digests["SHA-256"] != "7987c64c30e25f1b74be53f966b49b90f2808aa92faf9a00262392d7b4794232" || digests["MD5"] != "3d78807defe7de2157e2b0b6573a855f" {
 		t.Errorf("digests %v are not those of RFC 7616 3.9.1", digests)
 	}

@@ -119,7 +119,7 @@ func sessions(t *testing.T, u *store.Users) {
 func telephones(t *testing.T, u *store.Users) {
 	a, b := saveUser(t, u, account("gina", care.RoleOperator)), saveUser(t, u, account("hans", care.RoleOperator))
 	set := func(x care.User, phone, ha1 string) error {
-		return u.SetPhone(t.Context(), x.ID, phone, "anling", map[string]string{"MD5": ha1, "SHA-256": ha1 + "s"}, "cli:test")
+		return u.SetPhone(t.Context(), x.ID, care.Telephone{Account: phone, Realm: "anling", Digests: map[string]string{"MD5": ha1, "SHA-256": ha1 + "s"}}, "cli:test")
 	}
 	if err := set(a, "1001", "aa"); err != nil {
 		t.Fatal(err)
