@@ -19,7 +19,7 @@ test('killed and started again', { skip: orders ? false : 'nobody restarts the s
   await page.locator('.headline').waitFor();
 
   await order('stop');
-  await page.locator('.banners .banner').first().waitFor({ timeout: 10000 });
+  await page.locator('.banners .banner').first().waitFor();
   await field.locator('.bar .net.bad').waitFor();
   await shot(page, 'console-lost');
   // A note written now is kept and sent when the line is back.
@@ -28,9 +28,9 @@ test('killed and started again', { skip: orders ? false : 'nobody restarts the s
   await page.locator('.banners .banner').nth(1).waitFor();
 
   await order('start');
-  await page.locator('.bottom .l-live').waitFor({ timeout: 20000 });
-  await field.locator('.bar .net:not(.bad)').waitFor({ timeout: 20000 });
-  await page.locator('.banners .banner').first().waitFor({ state: 'detached', timeout: 20000 });
+  await page.locator('.bottom .l-live').waitFor();
+  await field.locator('.bar .net:not(.bad)').waitFor();
+  await page.locator('.banners .banner').first().waitFor({ state: 'detached' });
   const note = page.locator('.timeline li.noted', { hasText: 'while the line is away' });
   await note.first().waitFor();
   const kept = (await call(page, 'GET', `/incidents/${one.id}`)).incident.notes.filter((n) => n.text === 'while the line is away');
