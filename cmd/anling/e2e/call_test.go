@@ -188,18 +188,25 @@ func (x *exchange) neighbours(n int) (ids, numbers []string) {
 	return nil, nil
 }
 
+// hotlineOf starts a server with an operator, and a carrier that it dials by.
+func hotlineOf(t *testing.T, network string) *exchange {
+	t.Helper()
+	carrier := claim(t).addr()
+	s := newServer(t, "CALLCENTER_WRAP_UP=100ms", "SIP_TRUNKS=[{name: outside, peers: [127.0.0.2], target: \""+carrier+"\", transport: udp}]")
+	s.start()
+	x := staffed(t, s, network)
+	x.outside = s.telephone(t, simphone.Options{Account: "outside", Listen: carrier, Tone: 800})
+	return x
+}
+
 // TestHotline is the hotline by UDP and by TCP: who rings it is answered, waits in
 // his turn, is heard, and is rung back when nobody answered.
 func TestHotline(t *testing.T) {
-	carrier := ports(t, 1)[0]
-	s := newServer(t, "CALLCENTER_WRAP_UP=100ms", "SIP_TRUNKS=[{name: outside, peers: [127.0.0.2], target: \""+carrier+"\", transport: udp}]")
-	s.start()
-	outside := s.telephone(t, simphone.Options{Account: "outside", Listen: carrier, Tone: 800})
+	t.Parallel()
 	for _, network := range []string{"udp", "tcp"} {
 		t.Run(network, func(t *testing.T) {
-			x := staffed(t, s, network)
-			x.outside = outside
-			defer x.ready("offline")
+			beside(t, waiting)
+			x := hotlineOf(t, network)
 			ids, numbers := x.neighbours(2)
 			t.Run("caller is known before the answer", func(t *testing.T) { x.on(t).known(ids[0], numbers[0]) })
 			t.Run("BYE from either side, recording", func(t *testing.T) { x.on(t).byes(numbers[0]) })
@@ -208,9 +215,7 @@ func TestHotline(t *testing.T) {
 			if network == "udp" {
 				t.Run("CANCEL before the answer", func(t *testing.T) { x.on(t).cancelled() })
 				t.Run("SOS goes before a routine call", func(t *testing.T) { x.on(t).sosFirst() })
-				t.Run("an SOS that falls silent stays", func(t *testing.T) { x.on(t).silentSOS() })
 				t.Run("ACK is lost", func(t *testing.T) { x.on(t).lostACK() })
-				t.Run("ACK never comes", func(t *testing.T) { x.on(t).noACK() })
 			}
 		})
 	}
@@ -472,8 +477,10 @@ func (x *exchange) sosFirst() {
 	x.until("the calls are over", func() bool { return len(x.calls("")) == 0 })
 }
 
-// silentSOS is a caller in need who is not heard any more: nobody hangs up on him.
-func (x *exchange) silentSOS() {
+// TestSilentSOS has a caller in need who is not heard any more: nobody hangs up on him.
+func TestSilentSOS(t *testing.T) {
+	beside(t, waiting)
+	x := hotlineOf(t, "udp")
 	trunk := x.trunk(simphone.Options{})
 	x.ready("ready")
 	who := x.device(x.t, x.admin, "sip")
@@ -508,8 +515,11 @@ func (x *exchange) lostACK() {
 	x.quiet()
 }
 
-// noACK never acknowledges: the audio flows, and the call ends by BYE after 64*T1.
-func (x *exchange) noACK() {
+// TestNeverAcknowledged has a caller whose ACK never comes: the audio flows, and the
+// call ends by BYE after 64*T1.
+func TestNeverAcknowledged(t *testing.T) {
+	beside(t, waiting)
+	x := hotlineOf(t, "udp")
 	trunk := x.trunk(simphone.Options{Drop: func(in bool, first string) bool { return !in && first == "ACK" }})
 	x.ready("ready")
 	c := x.rings(trunk, simphone.CallOptions{From: "13987650044"})

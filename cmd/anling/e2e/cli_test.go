@@ -25,6 +25,7 @@ func (s *server) write(name string, content []byte) string {
 // TestNewUser goes the way of who installs the server: checks the configuration,
 // loads lists, makes accounts, serves, backs up and restores.
 func TestNewUser(t *testing.T) {
+	beside(t, waiting)
 	s := newServer(t)
 	bad := s.write("bad.yml", []byte("http:\n  listen: 127.0.0.1:8080\n  lisen: x\nsip:\n  ring_timeout: soon\n"))
 	out, err := s.try("", "config", "check", "--config", bad)

@@ -30,6 +30,7 @@ func luhn(digits string) string {
 // TestKillDuringAlarms kills the server with -9 again and again while devices press.
 // What was acknowledged is there afterwards, once; nothing is lost, nothing doubled.
 func TestKillDuringAlarms(t *testing.T) {
+	beside(t, working)
 	const presses = 5000
 	s := newServer(t)
 	s.start()
@@ -72,7 +73,7 @@ func TestKillDuringAlarms(t *testing.T) {
 		case <-pause.C:
 			s.kill()
 			kills++
-			s.start()
+			s.start("serve")
 		}
 		pause.Stop()
 	}

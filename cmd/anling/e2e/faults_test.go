@@ -63,6 +63,7 @@ type peer struct {
 func (p *peer) start() {
 	p.t.Helper()
 	p.cmd = p.make()
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
@@ -185,7 +186,8 @@ func (s *server) number(name string) float64 {
 // TestNATSAway kills an external NATS while alarms arrive. They are acknowledged and
 // shown without it; when it is back the stream has every fact once.
 func TestNATSAway(t *testing.T) {
-	addr, dir := ports(t, 1)[0], t.TempDir()
+	beside(t, waiting)
+	addr, dir := claim(t).addr(), t.TempDir()
 	bus := newPeer(t, addr, func() *exec.Cmd {
 		c := exec.Command(os.Args[0])
 		c.Env = append(os.Environ(), natsEnv+"="+addr+" "+dir)
@@ -234,7 +236,7 @@ func TestNATSAway(t *testing.T) {
 		t.Errorf("%d of %d events are not in the stream", late, len(kept))
 	}
 	// The next start sends the rest.
-	s.start()
+	s.start("serve")
 	s.until("the stream has all", func() bool {
 		return s.number("anling_bus_relayed_total") >= float64(late) && s.number("anling_bus_outbox_pending") == 0
 	})
@@ -249,6 +251,7 @@ func TestNATSAway(t *testing.T) {
 // TestNATSStoreGone takes the embedded server's files away, while it runs and before
 // it starts.
 func TestNATSStoreGone(t *testing.T) {
+	beside(t, waiting)
 	s := newServer(t)
 	s.start()
 	admin := s.login("admin")
@@ -274,7 +277,7 @@ func TestNATSStoreGone(t *testing.T) {
 	if err := os.WriteFile(place, []byte("not a directory"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.start()
+	s.start("serve")
 	k = s.screen(t, s.login("operator1"))
 	s.part("nats", "degraded", 200)
 	s.pressed(t, s.wear(t, who[1], time.Second))
@@ -292,10 +295,11 @@ func TestNATSStoreGone(t *testing.T) {
 
 // TestRedisAway wipes and kills the live store while alarms, offers and positions go on.
 func TestRedisAway(t *testing.T) {
+	beside(t, waiting)
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("redis-server is not installed: make test installs it")
 	}
-	addr, dir := ports(t, 1)[0], t.TempDir()
+	addr, dir := claim(t).addr(), t.TempDir()
 	_, port, _ := strings.Cut(addr, ":")
 	box := newPeer(t, addr, func() *exec.Cmd {
 		return exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", dir)
@@ -454,6 +458,7 @@ func (s *server) exhaust(desk *simclient.Client, over func() bool) {
 
 // TestDiskFullBallast fills the disk: the ballast is freed, and alarms go on.
 func TestDiskFullBallast(t *testing.T) {
+	beside(t, waiting)
 	d := newDisk(t, 256)
 	s := filled(t, d, "STORAGE_RESERVE_MB=16", "STORAGE_JOURNAL_DIR="+t.TempDir())
 	admin, desk := s.login("admin"), s.login("operator1")
@@ -476,6 +481,7 @@ func TestDiskFullBallast(t *testing.T) {
 // TestDiskFull takes the last byte. The press gets no answer, and yet an operator's
 // console and telephone know of it; when there is room again it is stored once.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		apart bool // the journal is on a disk of its own
@@ -486,6 +492,7 @@ func TestDiskFull(t *testing.T) {
 		{"journal on the same disk, killed", false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			beside(t, waiting)
 			d := newDisk(t, 192)
 			var settings []string
 			if c.apart {

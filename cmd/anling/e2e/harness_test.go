@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -42,6 +42,10 @@ func TestMain(m *testing.M) {
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		os.Exit(1)
+	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", "64"); err != nil { // beside bounds them
+		panic(err)
 	}
 	code := m.Run()
 	_ = os.RemoveAll(dir)
@@ -82,44 +86,18 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// ports are free TCP ports of 127.0.0.1 that are free for UDP as well.
-func ports(t *testing.T, n int) []string {
-	t.Helper()
-	var all []string
-	var held []io.Closer
-	defer func() {
-		for _, h := range held {
-			_ = h.Close()
-		}
-	}()
-	for len(all) < n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		held = append(held, l)
-		p, err := net.ListenPacket("udp", l.Addr().String())
-		if err != nil {
-			continue
-		}
-		held = append(held, p)
-		all = append(all, l.Addr().String())
-	}
-	return all
-}
-
 // newServer prepares a server with settings over the defaults ("NATS_LISTEN=…"); it
 // is not started yet.
 func newServer(t *testing.T, settings ...string) *server {
 	t.Helper()
-	p := ports(t, 5)
-	s := &server{t: t, dir: t.TempDir(), http: p[0], sip: p[1], gt06: p[2], watch: p[3], nats: p[4], output: &output{}, password: "only-for-this-test"}
-	low := 20000 + os.Getpid()%200*200
+	b := claim(t)
+	s := &server{t: t, dir: t.TempDir(), http: b.addr(), sip: b.addr(), gt06: b.addr(), watch: b.addr(), nats: b.addr(), output: &output{}, password: "only-for-this-test"}
+	low, high := b.rtp()
 	s.env = append(os.Environ(),
 		"ANLING_DATA_DIR="+filepath.Join(s.dir, "data"), "ANLING_HTTP_LISTEN="+s.http, "ANLING_SIP_LISTEN="+s.sip,
 		"ANLING_SOS_GT06_LISTEN="+s.gt06, "ANLING_SOS_WATCH_LISTEN="+s.watch, "ANLING_NATS_LISTEN="+s.nats,
 		"ANLING_STORAGE_RESERVE_MB=0", "ANLING_LOG_FORMAT=console", "ANLING_SOS_MAX_PER_IP=100000",
-		fmt.Sprintf("ANLING_MEDIA_PORT_MIN=%d", low), fmt.Sprintf("ANLING_MEDIA_PORT_MAX=%d", low+199),
+		fmt.Sprintf("ANLING_MEDIA_PORT_MIN=%d", low), fmt.Sprintf("ANLING_MEDIA_PORT_MAX=%d", high),
 		"ANLING_DEMO_PASSWORD="+s.password)
 	for _, kv := range settings {
 		s.env = append(s.env, "ANLING_"+kv)
@@ -161,6 +139,8 @@ func (s *server) start(args ...string) {
 	}
 	s.cmd = exec.Command(program, args...)
 	s.cmd.Env, s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = s.env, s.dir, s.output, s.output
+	// A test program that is killed must not leave its server behind.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}

@@ -135,6 +135,7 @@ func told(t *testing.T, f simclient.IncidentFile, want ...string) {
 // TestPressToClosure is the promise to an elder: a press is answered, somebody comes,
 // and a person closes it; by a pendant, by a watch, and by a telephone call alone.
 func TestPressToClosure(t *testing.T) {
+	beside(t, waiting)
 	s := newServer(t)
 	s.start()
 	admin := s.login("admin")

@@ -35,10 +35,12 @@ func TestPagesInABrowser(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(web, "node_modules/playwright-core")); err != nil {
 		t.Skip("no web/node_modules/playwright-core: the pages are not tested in a browser (npm ci in web)")
 	}
-	s := newServer(t)
-	s.start()
+	t.Parallel()
 	for _, file := range []string{"login", "console", "responder", "reconnect"} {
 		t.Run(file, func(t *testing.T) {
+			beside(t, working)
+			s := newServer(t)
+			s.start()
 			ctx, cancel := context.WithTimeout(t.Context(), browserTime)
 			defer cancel()
 			s.browse(ctx, t, node, web, file)

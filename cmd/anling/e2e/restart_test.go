@@ -49,6 +49,7 @@ func (s *server) offered(t *testing.T, k *console, d simclient.Device, at geo.Po
 // TestRestartBetweenOfferAndAcceptance kills the server while responders think. The
 // offers stand after the restart: one of them is accepted, once, and goes on to the end.
 func TestRestartBetweenOfferAndAcceptance(t *testing.T) {
+	beside(t, waiting)
 	s := newServer(t)
 	s.start()
 	admin, desk := s.login("admin"), s.login("operator1")
@@ -56,7 +57,7 @@ func TestRestartBetweenOfferAndAcceptance(t *testing.T) {
 	at := s.near(t, desk)
 	id := s.offered(t, k, s.pendants(t, admin, simdevice.GT06, 1)[0], at)
 	s.kill()
-	s.start()
+	s.start("serve")
 	desk = s.login("operator1")
 	var crew []*simclient.Client
 	for n := range 12 {
@@ -128,6 +129,7 @@ func once(t *testing.T, f simclient.IncidentFile) {
 // clocks are rows: the next wave leaves when the first has ended, not before, and the
 // ladder climbs on.
 func TestRestartInTheLadder(t *testing.T) {
+	beside(t, waiting)
 	s := newServer(t)
 	s.start()
 	desk := s.login("operator1")
@@ -137,7 +139,7 @@ func TestRestartInTheLadder(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.kill()
-	s.start()
+	s.start("serve")
 	desk = s.login("operator1")
 	var f simclient.IncidentFile
 	s.until("the next wave leaves and the ladder climbs", func() bool {
@@ -167,6 +169,7 @@ func TestRestartInTheLadder(t *testing.T) {
 // TestTerminate ends the server in its own way during alarms and a conversation: it
 // ends with 0, the line is hung up in order, and nothing acknowledged is lost.
 func TestTerminate(t *testing.T) {
+	beside(t, working)
 	s := newServer(t)
 	s.start()
 	x := staffed(t, s, "udp")
@@ -201,7 +204,7 @@ func TestTerminate(t *testing.T) {
 	if _, _, byPeer := c.Result(); !byPeer {
 		t.Error("the conversation was not ended by the server's BYE")
 	}
-	s.start()
+	s.start("serve")
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
