@@ -11,7 +11,7 @@ FUZZTIME    ?= 20s
 export CGO_ENABLED := 0
 export GOFLAGS     := -trimpath
 # Debian packages that the tests use; the server itself needs none of them.
-PACKAGES    := postgresql redis-server sip-tester baresip chromium fonts-noto-cjk nodejs espeak-ng sox
+PACKAGES    := postgresql redis-server sip-tester baresip chromium-headless-shell fonts-noto-cjk nodejs espeak-ng sox
 
 .PHONY: help
 help: ## this list
