@@ -20,7 +20,6 @@ const (
 	promptWait       = "queue.wait"
 	promptRequeued   = "comfort.relost"
 	promptHold       = "comfort.hold"
-	promptAsk        = "silent.ask" // can you hear us: press a key, or knock
 	promptWhisper    = "operator.whisper"
 	promptSOSWhisper = "operator.whisper.p1"
 )

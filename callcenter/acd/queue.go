@@ -153,9 +153,6 @@ func (q *Queue) Renew(now time.Time, call care.CallID) {
 	}
 }
 
-// Waits tells whether the call is in the queue.
-func (q *Queue) Waits(call care.CallID) bool { return q.entries[call] != nil }
-
 // rank orders the classes, with what ages: a call-back that is overdue stands with
 // the normal calls by its age, and after enough normal calls one goes before them.
 func (q *Queue) rank(e *Entry, now time.Time) int {

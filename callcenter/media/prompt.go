@@ -274,18 +274,4 @@ func Count(n int) []string {
 	return ids
 }
 
-// Digits is the ids that say a telephone or room number digit by digit, 1 as 幺.
-func Digits(number string) []string {
-	var ids []string
-	for _, c := range number {
-		switch {
-		case c == '1':
-			ids = append(ids, "digit.yao")
-		case c >= '0' && c <= '9':
-			ids = append(ids, digitID(int(c-'0')))
-		}
-	}
-	return ids
-}
-
 func digitID(n int) string { return fmt.Sprintf("digit.%d", n) }

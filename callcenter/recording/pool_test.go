@@ -2,6 +2,9 @@ package recording
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
+	"io"
 	"os"
 	"testing"
 	"time"
@@ -119,4 +122,18 @@ func TestIDsAreNoPaths(t *testing.T) {
 			t.Errorf("%q was opened", path)
 		}
 	}
+}
+
+// dataBytes reads the head of one of our files and returns the size it states.
+func dataBytes(r io.Reader) (int64, error) {
+	b := make([]byte, headerBytes)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return 0, err
+	}
+	n := int64(binary.LittleEndian.Uint32(b[headerBytes-4:]))
+	// Everything but the three sizes is constant.
+	if want := header(n); string(want) != string(b) {
+		return 0, errors.New("not a stereo A-law recording")
+	}
+	return n, nil
 }

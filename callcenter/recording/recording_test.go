@@ -6,15 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"testing/iotest"
 	"time"
 
 	"anling/callcenter/media"
@@ -271,48 +268,6 @@ func TestRunFinishesWhatIsOpen(t *testing.T) {
 	}
 	if done, _ := Repair(dir); len(done) != 0 {
 		t.Error("something is left to repair after an orderly stop")
-	}
-}
-
-func TestPCMIsWhatWasRecorded(t *testing.T) {
-	p := newPool(t)
-	r, err := p.Start("pcm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Write(media.Left, r.start, media.Tone(440, -10, 5000), media.PCMA)
-	res, err := r.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	left, right := read(t, p, res)
-	f, err := p.Open(res.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	s, err := PCM(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := pcmHeader(int64(4 * len(left)))
-	for i := range left {
-		want = binary.LittleEndian.AppendUint16(want, uint16(left[i]))
-		want = binary.LittleEndian.AppendUint16(want, uint16(right[i]))
-	}
-	if err := iotest.TestReader(s, want); err != nil {
-		t.Error(err)
-	}
-	// A range from the middle of a sample, as a browser asks it.
-	req := httptest.NewRequest(http.MethodGet, "/", nil)
-	req.Header.Set("Range", "bytes=1001-3000")
-	w := httptest.NewRecorder()
-	http.ServeContent(w, req, "a.wav", time.Time{}, s)
-	if w.Code != http.StatusPartialContent || !bytes.Equal(w.Body.Bytes(), want[1001:3001]) {
-		t.Errorf("range: %d with %d bytes", w.Code, w.Body.Len())
-	}
-	if _, err := PCM(strings.NewReader("RIFF")); err == nil {
-		t.Error("what is no recording is converted")
 	}
 }
 

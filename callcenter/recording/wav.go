@@ -1,11 +1,6 @@
 package recording
 
-import (
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
-)
+import "encoding/binary"
 
 // The file is RIFF/WAVE with format 6, two channels of 8 bits at 8 kHz:
 //
@@ -19,8 +14,6 @@ const (
 	alawSilence = 0xD5
 	maxData     = 1<<32 - 1 - headerBytes // the sizes have 32 bits: 74 hours
 )
-
-var errNotOurs = errors.New("not a stereo A-law recording")
 
 // header is the head of a file with so many bytes of data.
 func header(data int64) []byte {
@@ -42,18 +35,4 @@ func header(data int64) []byte {
 	b = le.AppendUint32(b, uint32(data/frameBytes))
 	b = append(b, "data"...)
 	return le.AppendUint32(b, uint32(data))
-}
-
-// dataBytes reads the head of one of our files and returns the size it states.
-func dataBytes(r io.Reader) (int64, error) {
-	b := make([]byte, headerBytes)
-	if _, err := io.ReadFull(r, b); err != nil {
-		return 0, fmt.Errorf("%w: %v", errNotOurs, err)
-	}
-	n := int64(binary.LittleEndian.Uint32(b[headerBytes-4:]))
-	// Everything but the three sizes is constant.
-	if want := header(n); string(want) != string(b) {
-		return 0, errNotOurs
-	}
-	return n, nil
 }
