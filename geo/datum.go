@@ -17,7 +17,7 @@ const (
 )
 
 // ToWGS84 brings a point of the given datum to WGS-84. The GCJ-02 shift has no
-// closed inverse; three rounds of correction leave less than a centimetre.
+// closed inverse; four rounds of correction leave less than a centimetre.
 func ToWGS84(p Point, d Datum) (Point, error) {
 	switch d {
 	case WGS84, CGCS2000, "":

@@ -1,5 +1,5 @@
-// Package geo holds geometry: points, datums, the live index of the nearest, roads
-// and travel time, areas. It knows no elder and no responder.
+// Package geo holds geometry: points, datums, the live index of the nearest, travel
+// estimates. It knows no elder and no responder.
 package geo
 
 // Point is a position in WGS-84 degrees. The zero Point is "no position".
