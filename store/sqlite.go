@@ -43,9 +43,7 @@ func openSQLite(ctx context.Context, s *Store) (engine, error) {
 	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("database file: %w", err)
 	}
-	// The keys of a whole district fit into the writer's cache, so that an import does
-	// not read them again and again; the memory is taken only as they come.
-	writeDB, err := e.handle("_txlock=immediate", "wal_autocheckpoint(20000)", "cache_size(-196608)")
+	writeDB, err := e.handle("_txlock=immediate", "wal_autocheckpoint(20000)", fmt.Sprintf("cache_size(-%d)", s.opts.CacheMB<<10))
 	if err != nil {
 		return nil, err
 	}
@@ -69,10 +67,12 @@ func openSQLite(ctx context.Context, s *Store) (engine, error) {
 }
 
 // handle opens the file. temp_store keeps the journals of savepoints in memory: they
-// are undone within a commit and need not outlive one.
+// are undone within a commit and need not outlive one. Caches are small: a reader drops
+// its own at every commit of the writer, and the writer walks through the table of its
+// own after every commit that split a page; the system's cache is behind them.
 func (e *sqliteEngine) handle(extra string, pragmas ...string) (*sql.DB, error) {
 	q := url.Values{}
-	for _, p := range append([]string{"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "cache_size(-65536)", "temp_store(MEMORY)"}, pragmas...) {
+	for _, p := range append([]string{"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "cache_size(-4096)", "temp_store(MEMORY)"}, pragmas...) {
 		q.Add("_pragma", p)
 	}
 	dsn := "file:" + e.path + "?" + q.Encode()

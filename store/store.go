@@ -54,6 +54,7 @@ type Options struct {
 	DSN        string // Postgres only
 	Readers    int    // read connections, 4 by default
 	BatchMax   int    // changes of one group commit, 256 by default
+	CacheMB    int    // pages that SQLite's writer keeps, 16 by default; a large import wants the keys of a district, 192
 	Checkpoint time.Duration
 	ReserveMB  int  // ballast freed when the disk is full; 0 for none
 	UnsafeFS   bool // permit a FUSE file system
@@ -144,6 +145,9 @@ func setDefaults(o *Options) {
 	}
 	if o.Readers <= 0 {
 		o.Readers = 4
+	}
+	if o.CacheMB <= 0 {
+		o.CacheMB = 16
 	}
 	if o.BatchMax <= 0 {
 		o.BatchMax = 256

@@ -194,6 +194,9 @@ func openStore(ctx context.Context, cfg config.Config) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The keys of a whole district, so that an import does not read them again and
+	// again; the memory is taken only as they come.
+	o.CacheMB = 192
 	st, err := store.Open(ctx, o)
 	if errors.Is(err, store.ErrLocked) {
 		return nil, fmt.Errorf("%w: stop the server first", err)
