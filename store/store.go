@@ -34,8 +34,8 @@ const (
 type Lane int
 
 const (
-	Urgent Lane = iota // alarms, calls, claims
-	Normal             // everything else
+	Urgent Lane = iota // alarms, calls, claims: what somebody waits for
+	Normal             // everything else; Urgent under event.Behind is this
 	Bulk               // a chunk of an import, of some 20 ms: when nobody else waits, and first in its batch
 )
 
@@ -172,6 +172,9 @@ func setDefaults(o *Options) {
 // the change may still be committed.
 func (s *Store) Write(ctx context.Context, lane Lane, f func(*Tx) error) error {
 	started := time.Now()
+	if lane == Urgent && event.IsBehind(ctx) {
+		lane = Normal
+	}
 	err := s.engine.write(ctx, lane, f)
 	if err == nil {
 		s.metrics.commit.Observe(time.Since(started).Seconds())

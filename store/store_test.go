@@ -206,6 +206,57 @@ func TestBulkWaits(t *testing.T) {
 	}
 }
 
+// TestUrgentGoesFirst: what somebody waits for overtakes what follows by itself, also
+// when it comes from a context that is behind, and never stops it.
+func TestUrgentGoesFirst(t *testing.T) {
+	s := storetest.Open(t, store.Options{BatchMax: 8})
+	var mu sync.Mutex
+	var order []string
+	var wg sync.WaitGroup
+	put := func(ctx context.Context, lane store.Lane, name string, f func()) {
+		wg.Go(func() {
+			err := s.Write(ctx, lane, func(tx *store.Tx) error {
+				mu.Lock()
+				order = append(order, name)
+				mu.Unlock()
+				if f != nil {
+					f()
+				}
+				return tx.Append(fact(name, 1))
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	started, goOn := make(chan struct{}), make(chan struct{})
+	put(t.Context(), store.Urgent, "first", func() { close(started); <-goOn })
+	<-started
+	put(event.Behind(t.Context()), store.Urgent, "offers", nil)
+	for s.Waiting() < 1 {
+		runtime.Gosched()
+	}
+	// Each alarm brings the next one before it is done: their queue is never empty.
+	storm, more := 0, func() {}
+	more = func() {
+		if storm++; storm == 200 {
+			return
+		}
+		was := s.Waiting()
+		put(t.Context(), store.Urgent, fmt.Sprint("alarm", storm), more)
+		for s.Waiting() == was {
+			runtime.Gosched()
+		}
+	}
+	more()
+	close(goOn)
+	wg.Wait()
+	at := slices.Index(order, "offers")
+	if at < 2 || at > 24 {
+		t.Errorf("what is behind was the %d. of %d changes", at+1, len(order))
+	}
+}
+
 func TestConflictRunsAgain(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		runs := 0

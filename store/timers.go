@@ -157,7 +157,7 @@ func (t *Timers) fire(ctx context.Context, x event.Timer) {
 		t.log.Error("a timer has no handler", zap.String("kind", x.Kind), zap.String("agg_id", x.AggID))
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(event.Behind(ctx), 10*time.Second)
 	defer cancel()
 	err := handle(ctx, f, x)
 	if err == nil {

@@ -18,10 +18,8 @@ const (
 	urgentQueue   = 4096 // changes that may wait; beyond it the callers wait for a place
 	normalQueue   = 1024
 	bulkQueue     = 16
-	normalPerLot  = 16                   // normal changes in a batch that holds urgent ones
 	conflictTries = 8                    // runs of one change before its conflict is its error
-	lotTime       = 4 * time.Millisecond // work after which a batch is committed, or as long as the last commit took
-	lotTimeMost   = 50 * time.Millisecond
+	lotTime       = 4 * time.Millisecond // work after which a batch is committed
 )
 
 // errInjected is what the fault hook's errors are wrapped with: they count as a
@@ -31,7 +29,7 @@ var errInjected = errors.New("injected")
 // request is one change that waits for the writer.
 type request struct {
 	f    func(*Tx) error
-	bulk bool
+	lane Lane
 	done chan error // buffered: the writer never waits for a caller that left
 	tx   *Tx
 	err  error
@@ -53,8 +51,8 @@ type writer struct {
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
 
-	changes int64         // rows that the connection had changed when commits began to fail
-	synced  time.Duration // that the last commit took; the loop's own
+	changes int64 // rows that the connection had changed when commits began to fail
+	owed    bool  // the last batch took no normal change: this one may; the loop's own
 }
 
 func newWriter(ctx context.Context, s *Store, handle *sql.DB) (*writer, error) {
@@ -81,7 +79,7 @@ func (w *writer) do(ctx context.Context, lane Lane, f func(*Tx) error) error {
 	case Bulk:
 		queue = w.bulk
 	}
-	r := &request{f: f, bulk: lane == Bulk, done: make(chan error, 1)}
+	r := &request{f: f, lane: lane, done: make(chan error, 1)}
 	select {
 	case <-w.ctx.Done():
 		return ErrClosed
@@ -116,7 +114,7 @@ func (w *writer) loop() {
 
 // next waits for a change, urgent ones first, bulk ones last.
 func (w *writer) next() *request {
-	if r := w.poll(true); r != nil {
+	if r := w.another(false); r != nil {
 		return r
 	}
 	select {
@@ -171,36 +169,31 @@ func (w *writer) lot(first *request) {
 	}
 }
 
-// attempt runs a batch that begins with first and takes what is queued meanwhile.
+// attempt runs a batch that begins with first and takes what is queued meanwhile. One
+// with an urgent change is committed as soon as no other is there: whoever sent it
+// waits. Every second such batch takes one normal change along, so that a storm of
+// alarms slows down what follows from them and does not stop it.
 func (w *writer) attempt(first *request) ([]*request, error) {
 	batch := []*request{first}
 	if err := w.begin(); err != nil {
 		return batch, err
 	}
-	run := w.change
-	if first.bulk {
-		run = w.load
-	}
-	if err := run(first); err != nil {
+	if err := w.lead(first); err != nil {
 		return batch, w.abort(err)
 	}
-	started, normals := time.Now(), 0
-	// On a slow disk a short batch would spend most of the time waiting: what comes
-	// in grows faster than what goes out. Work as long as a commit takes.
-	most := min(max(lotTime, w.synced), lotTimeMost)
-	for len(batch) < w.store.opts.BatchMax && time.Since(started) < most {
-		r := w.poll(normals < normalPerLot)
+	started, urgent, normal := time.Now(), first.lane == Urgent, first.lane != Urgent
+	for len(batch) < w.store.opts.BatchMax && time.Since(started) < lotTime {
+		r := w.another(urgent)
 		if r == nil {
 			break
 		}
-		if len(w.urgent) > 0 || normals > 0 {
-			normals++
-		}
+		urgent, normal = urgent || r.lane == Urgent, normal || r.lane == Normal
 		batch = append(batch, r)
 		if err := w.change(r); err != nil {
 			return batch, w.abort(err)
 		}
 	}
+	w.owed = !normal
 	return batch, w.commit(len(batch))
 }
 
@@ -217,17 +210,24 @@ func (w *writer) attemptAll(batch []*request) ([]*request, error) {
 	return batch, w.commit(len(batch))
 }
 
-func (w *writer) poll(normalToo bool) *request {
-	select {
-	case r := <-w.urgent:
+// another is a further change for a batch, nil when there is none for it.
+func (w *writer) another(urgent bool) *request {
+	if urgent && w.owed {
+		w.owed = false
+		if r := take(w.normal); r != nil {
+			return r
+		}
+	}
+	if r := take(w.urgent); r != nil || urgent {
 		return r
-	default:
 	}
-	if !normalToo {
-		return nil
-	}
+	return take(w.normal)
+}
+
+// take is the next of a queue, nil when it is empty.
+func take(queue chan *request) *request {
 	select {
-	case r := <-w.normal:
+	case r := <-queue:
 		return r
 	default:
 		return nil
@@ -245,11 +245,9 @@ func (w *writer) commit(n int) error {
 	if err := w.inject("commit"); err != nil {
 		return w.abort(err)
 	}
-	started := time.Now()
 	if err := w.exec("COMMIT"); err != nil {
 		return w.abort(err)
 	}
-	w.synced = time.Since(started)
 	w.store.metrics.batch.Observe(float64(n))
 	if w.store.failing.Load() == nil || w.wrote() {
 		w.store.noteSuccess()
@@ -306,10 +304,9 @@ func (w *writer) change(r *request) error {
 	}
 }
 
-// load runs a bulk change, the first of its batch. It needs no savepoint, which
-// would copy every page that it touches: its own error undoes the batch, for
-// nothing else is in it yet.
-func (w *writer) load(r *request) error {
+// lead runs the first change of a batch. It needs no savepoint, which would copy every
+// page that it touches: its own error undoes the batch, for nothing else is in it yet.
+func (w *writer) lead(r *request) error {
 	for try := 1; ; try++ {
 		if w.run(r); r.err == nil {
 			return nil
