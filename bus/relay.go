@@ -21,7 +21,7 @@ const (
 	relayBatch  = 500                    // rows of one atomic batch; the server's limit is 1000
 	batchFrom   = 16                     // fewer rows are cheaper one by one
 	publishWait = 5 * time.Second
-	gather      = 25 * time.Millisecond // after a wake-up: each publish and each mark costs a sync of the disk that alarms wait for
+	gather      = 50 * time.Millisecond // after a wake-up: each publish and each mark costs a sync of the disk that alarms wait for
 )
 
 // relayState is what the relay last met.

@@ -11,7 +11,6 @@ import (
 
 // Retention of what is only needed for repeats.
 const (
-	keepSent   = 24 * time.Hour
 	keepKeys   = 7 * 24 * time.Hour
 	keepTimers = 24 * time.Hour
 	lowDisk    = 512 << 20 // bytes left below which the health says so
@@ -129,16 +128,6 @@ func (s *Store) measure(ctx context.Context) {
 // sweep deletes what has served, in short changes.
 func (s *Store) sweep(ctx context.Context) {
 	now := s.opts.Now()
-	for range 100 {
-		var n int64
-		err := s.Write(ctx, Normal, func(tx *Tx) (err error) {
-			n, err = tx.DeleteSentOutbox(tx.Context(), nullUS(now.Add(-keepSent)), 500)
-			return err
-		})
-		if err != nil || n == 0 {
-			break
-		}
-	}
 	err := s.Write(ctx, Normal, func(tx *Tx) error {
 		if _, err := tx.DeleteOldKeys(tx.Context(), us(now.Add(-keepKeys))); err != nil {
 			return err

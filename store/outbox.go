@@ -2,9 +2,8 @@ package store
 
 import (
 	"context"
-	"database/sql"
+	"encoding/json"
 	"fmt"
-	"time"
 
 	"anling/bus"
 	"anling/event"
@@ -27,25 +26,30 @@ func (o Outbox) Waiting(ctx context.Context, limit int) ([]bus.Outgoing, error) 
 	}
 	out := make([]bus.Outgoing, len(rows))
 	for i, r := range rows {
-		out[i] = bus.Outgoing{Pos: r.Pos, EventID: r.EventID, Subject: r.Subject, Body: []byte(r.Body)}
+		e := eventOf(r.Event)
+		body, err := json.Marshal(e)
+		if err != nil {
+			return nil, fmt.Errorf("outbox: event %s: %w", e.ID, err)
+		}
+		out[i] = bus.Outgoing{Pos: r.Pos, EventID: e.ID, Subject: e.Subject("evt"), Body: body}
 	}
 	return out, nil
 }
 
-// MarkSent implements bus.Outbox.
+// MarkSent implements bus.Outbox: the rows go.
 func (o Outbox) MarkSent(ctx context.Context, rows []bus.Outgoing) error {
 	return o.s.Write(ctx, Normal, func(tx *Tx) error {
-		if tx.alone && len(rows) > 1 {
+		if tx.alone && len(rows) > 0 {
 			// With one writer positions are committed in order: between the first and
 			// the last that were read lies nothing that was not.
-			if err := tx.MarkOutboxRangeSent(tx.ctx, rows[0].Pos, rows[len(rows)-1].Pos, nullUS(tx.now)); err != nil {
-				return fmt.Errorf("mark outbox rows %d to %d: %w", rows[0].Pos, rows[len(rows)-1].Pos, err)
+			if err := tx.DeleteOutboxRange(tx.ctx, rows[0].Pos, rows[len(rows)-1].Pos); err != nil {
+				return fmt.Errorf("outbox rows %d to %d: %w", rows[0].Pos, rows[len(rows)-1].Pos, err)
 			}
 			return nil
 		}
 		for _, r := range rows {
-			if err := tx.MarkOutboxSent(tx.ctx, r.Pos, nullUS(tx.now)); err != nil {
-				return fmt.Errorf("mark outbox row %d: %w", r.Pos, err)
+			if err := tx.DeleteOutbox(tx.ctx, r.Pos); err != nil {
+				return fmt.Errorf("outbox row %d: %w", r.Pos, err)
 			}
 		}
 		return nil
@@ -54,8 +58,6 @@ func (o Outbox) MarkSent(ctx context.Context, rows []bus.Outgoing) error {
 
 // Wake implements bus.Outbox.
 func (o Outbox) Wake() <-chan struct{} { return o.s.wake }
-
-func nullUS(t time.Time) sql.NullInt64 { return sql.NullInt64{Int64: us(t), Valid: true} }
 
 // Timeline is the story of an incident: its own events and those of its alarms,
 // calls, offers and assignments, oldest first.
@@ -70,8 +72,12 @@ func (s *Store) Timeline(ctx context.Context, incident string, limit int) ([]eve
 func eventsOf(rows []db.Event) []event.Event {
 	all := make([]event.Event, len(rows))
 	for i, r := range rows {
-		all[i] = event.Event{ID: r.ID, Type: event.Type(r.Type), V: int(r.V), Agg: r.Agg, AggID: r.AggID, Seq: r.Seq,
-			IncidentID: r.IncidentID, ProviderID: r.ProviderID, At: at(r.AtUs), Actor: r.Actor, Body: []byte(r.Body)}
+		all[i] = eventOf(r)
 	}
 	return all
+}
+
+func eventOf(r db.Event) event.Event {
+	return event.Event{ID: r.ID, Type: event.Type(r.Type), V: int(r.V), Agg: r.Agg, AggID: r.AggID, Seq: r.Seq,
+		IncidentID: r.IncidentID, ProviderID: r.ProviderID, At: at(r.AtUs), Actor: r.Actor, Body: []byte(r.Body)}
 }

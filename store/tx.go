@@ -65,12 +65,7 @@ func (tx *Tx) Append(events ...event.Event) error {
 		if err != nil {
 			return fmt.Errorf("append %s of %s: %w", e.Type, e.AggID, err)
 		}
-		body, err := json.Marshal(e)
-		if err != nil {
-			return fmt.Errorf("marshal %s of %s: %w", e.Type, e.AggID, err)
-		}
-		err = tx.InsertOutbox(tx.ctx, db.InsertOutboxParams{EventID: e.ID, Subject: e.Subject("evt"), Body: string(body), CreatedUs: us(tx.now)})
-		if err != nil {
+		if err := tx.InsertOutbox(tx.ctx, e.AggID, e.Seq, us(tx.now)); err != nil {
 			return fmt.Errorf("outbox of %s: %w", e.Type, err)
 		}
 		tx.events = append(tx.events, e)

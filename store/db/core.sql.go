@@ -7,7 +7,6 @@ package db
 
 import (
 	"context"
-	"database/sql"
 )
 
 const aggregateEvents = `-- name: AggregateEvents :many
@@ -139,16 +138,22 @@ func (q *Queries) DeleteOldKeys(ctx context.Context, lastUs int64) (int64, error
 	return result.RowsAffected()
 }
 
-const deleteSentOutbox = `-- name: DeleteSentOutbox :execrows
-DELETE FROM outbox WHERE pos IN (SELECT o.pos FROM outbox o WHERE o.sent_us IS NOT NULL AND o.sent_us < $1 ORDER BY o.pos LIMIT $2)
+const deleteOutbox = `-- name: DeleteOutbox :exec
+DELETE FROM outbox WHERE pos = $1
 `
 
-func (q *Queries) DeleteSentOutbox(ctx context.Context, sentUs sql.NullInt64, limit int32) (int64, error) {
-	result, err := q.db.ExecContext(ctx, deleteSentOutbox, sentUs, limit)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+func (q *Queries) DeleteOutbox(ctx context.Context, pos int64) error {
+	_, err := q.db.ExecContext(ctx, deleteOutbox, pos)
+	return err
+}
+
+const deleteOutboxRange = `-- name: DeleteOutboxRange :exec
+DELETE FROM outbox WHERE pos >= $1 AND pos <= $2
+`
+
+func (q *Queries) DeleteOutboxRange(ctx context.Context, pos int64, pos_2 int64) error {
+	_, err := q.db.ExecContext(ctx, deleteOutboxRange, pos, pos_2)
+	return err
 }
 
 const disarmTimer = `-- name: DisarmTimer :exec
@@ -288,46 +293,16 @@ func (q *Queries) InsertLease(ctx context.Context, name string) (int64, error) {
 }
 
 const insertOutbox = `-- name: InsertOutbox :exec
-INSERT INTO outbox (event_id, subject, body, created_us) VALUES ($1, $2, $3, $4)
+INSERT INTO outbox (agg_id, seq, created_us) VALUES ($1, $2, $3)
 `
 
-type InsertOutboxParams struct {
-	EventID   string
-	Subject   string
-	Body      string
-	CreatedUs int64
-}
-
-func (q *Queries) InsertOutbox(ctx context.Context, arg InsertOutboxParams) error {
-	_, err := q.db.ExecContext(ctx, insertOutbox,
-		arg.EventID,
-		arg.Subject,
-		arg.Body,
-		arg.CreatedUs,
-	)
-	return err
-}
-
-const markOutboxRangeSent = `-- name: MarkOutboxRangeSent :exec
-UPDATE outbox SET sent_us = $3 WHERE pos >= $1 AND pos <= $2 AND sent_us IS NULL
-`
-
-func (q *Queries) MarkOutboxRangeSent(ctx context.Context, pos int64, pos_2 int64, sentUs sql.NullInt64) error {
-	_, err := q.db.ExecContext(ctx, markOutboxRangeSent, pos, pos_2, sentUs)
-	return err
-}
-
-const markOutboxSent = `-- name: MarkOutboxSent :exec
-UPDATE outbox SET sent_us = $2 WHERE pos = $1 AND sent_us IS NULL
-`
-
-func (q *Queries) MarkOutboxSent(ctx context.Context, pos int64, sentUs sql.NullInt64) error {
-	_, err := q.db.ExecContext(ctx, markOutboxSent, pos, sentUs)
+func (q *Queries) InsertOutbox(ctx context.Context, aggID string, seq int64, createdUs int64) error {
+	_, err := q.db.ExecContext(ctx, insertOutbox, aggID, seq, createdUs)
 	return err
 }
 
 const outboxStats = `-- name: OutboxStats :one
-SELECT count(*) AS pending, CAST(coalesce(min(created_us), 0) AS BIGINT) AS oldest_us FROM outbox WHERE sent_us IS NULL
+SELECT count(*) AS pending, CAST(coalesce(min(created_us), 0) AS BIGINT) AS oldest_us FROM outbox
 `
 
 type OutboxStatsRow struct {
@@ -343,14 +318,12 @@ func (q *Queries) OutboxStats(ctx context.Context) (OutboxStatsRow, error) {
 }
 
 const outboxWaiting = `-- name: OutboxWaiting :many
-SELECT pos, event_id, subject, body FROM outbox WHERE sent_us IS NULL ORDER BY pos LIMIT $1
+SELECT o.pos, e.agg_id, e.seq, e.id, e.type, e.v, e.agg, e.incident_id, e.provider_id, e.at_us, e.actor, e.body FROM outbox o JOIN event e ON e.agg_id = o.agg_id AND e.seq = o.seq ORDER BY o.pos LIMIT $1
 `
 
 type OutboxWaitingRow struct {
-	Pos     int64
-	EventID string
-	Subject string
-	Body    string
+	Pos   int64
+	Event Event
 }
 
 func (q *Queries) OutboxWaiting(ctx context.Context, limit int32) ([]OutboxWaitingRow, error) {
@@ -364,9 +337,17 @@ func (q *Queries) OutboxWaiting(ctx context.Context, limit int32) ([]OutboxWaiti
 		var i OutboxWaitingRow
 		if err := rows.Scan(
 			&i.Pos,
-			&i.EventID,
-			&i.Subject,
-			&i.Body,
+			&i.Event.AggID,
+			&i.Event.Seq,
+			&i.Event.ID,
+			&i.Event.Type,
+			&i.Event.V,
+			&i.Event.Agg,
+			&i.Event.IncidentID,
+			&i.Event.ProviderID,
+			&i.Event.AtUs,
+			&i.Event.Actor,
+			&i.Event.Body,
 		); err != nil {
 			return nil, err
 		}

@@ -215,11 +215,9 @@ type Offer struct {
 
 type Outbox struct {
 	Pos       int64
-	EventID   string
-	Subject   string
-	Body      string
+	AggID     string
+	Seq       int64
 	CreatedUs int64
-	SentUs    sql.NullInt64
 }
 
 type PhoneCall struct {

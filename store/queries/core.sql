@@ -16,19 +16,19 @@ SELECT * FROM event WHERE incident_id = $1 AND incident_id <> '' ORDER BY at_us,
 SELECT * FROM event WHERE agg_id = $1 AND seq > $2 ORDER BY seq LIMIT $3;
 
 -- name: InsertOutbox :exec
-INSERT INTO outbox (event_id, subject, body, created_us) VALUES ($1, $2, $3, $4);
+INSERT INTO outbox (agg_id, seq, created_us) VALUES ($1, $2, $3);
 
 -- name: OutboxWaiting :many
-SELECT pos, event_id, subject, body FROM outbox WHERE sent_us IS NULL ORDER BY pos LIMIT $1;
+SELECT o.pos, sqlc.embed(e) FROM outbox o JOIN event e ON e.agg_id = o.agg_id AND e.seq = o.seq ORDER BY o.pos LIMIT $1;
 
--- name: MarkOutboxSent :exec
-UPDATE outbox SET sent_us = $2 WHERE pos = $1 AND sent_us IS NULL;
+-- name: DeleteOutbox :exec
+DELETE FROM outbox WHERE pos = $1;
+
+-- name: DeleteOutboxRange :exec
+DELETE FROM outbox WHERE pos >= $1 AND pos <= $2;
 
 -- name: OutboxStats :one
-SELECT count(*) AS pending, CAST(coalesce(min(created_us), 0) AS BIGINT) AS oldest_us FROM outbox WHERE sent_us IS NULL;
-
--- name: DeleteSentOutbox :execrows
-DELETE FROM outbox WHERE pos IN (SELECT o.pos FROM outbox o WHERE o.sent_us IS NOT NULL AND o.sent_us < $1 ORDER BY o.pos LIMIT $2);
+SELECT count(*) AS pending, CAST(coalesce(min(created_us), 0) AS BIGINT) AS oldest_us FROM outbox;
 
 -- name: TakeKey :one
 INSERT INTO idem (scope, ikey, ref_id, digest, reply, first_us, last_us, hits)
@@ -73,6 +73,3 @@ UPDATE lease SET expires_us = $3 WHERE name = $1 AND holder = $2 AND epoch = $4;
 
 -- name: ReleaseLease :execrows
 UPDATE lease SET expires_us = 0 WHERE name = $1 AND holder = $2 AND epoch = $3;
-
--- name: MarkOutboxRangeSent :exec
-UPDATE outbox SET sent_us = $3 WHERE pos >= $1 AND pos <= $2 AND sent_us IS NULL;

@@ -6,7 +6,7 @@ CREATE TABLE meta (
 CREATE TABLE event (
   agg_id      TEXT   NOT NULL,
   seq         BIGINT NOT NULL,
-  id          TEXT   NOT NULL UNIQUE,
+  id          TEXT   NOT NULL,
   type        TEXT   NOT NULL,
   v           BIGINT NOT NULL,
   agg         TEXT   NOT NULL,
@@ -18,15 +18,13 @@ CREATE TABLE event (
   PRIMARY KEY (agg_id, seq)
 );
 CREATE INDEX event_incident ON event (incident_id, at_us) WHERE incident_id <> '';
+-- Facts that are not in the stream yet. A row goes when it is.
 CREATE TABLE outbox (
   pos        BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  event_id   TEXT   NOT NULL,
-  subject    TEXT   NOT NULL,
-  body       TEXT   NOT NULL,
-  created_us BIGINT NOT NULL,
-  sent_us    BIGINT
+  agg_id     TEXT   NOT NULL,
+  seq        BIGINT NOT NULL,
+  created_us BIGINT NOT NULL
 );
-CREATE INDEX outbox_waiting ON outbox (pos) WHERE sent_us IS NULL;
 CREATE TABLE idem (
   scope    TEXT   NOT NULL,
   ikey     TEXT   NOT NULL,

@@ -6,7 +6,7 @@ CREATE TABLE meta (
 CREATE TABLE event (
   agg_id      TEXT   NOT NULL,
   seq         BIGINT NOT NULL,
-  id          TEXT   NOT NULL UNIQUE,
+  id          TEXT   NOT NULL,
   type        TEXT   NOT NULL,
   v           BIGINT NOT NULL,
   agg         TEXT   NOT NULL,
@@ -18,15 +18,13 @@ CREATE TABLE event (
   PRIMARY KEY (agg_id, seq)
 );
 CREATE INDEX event_incident ON event (incident_id, at_us) WHERE incident_id <> '';
+-- Facts that are not in the stream yet. A row goes when it is.
 CREATE TABLE outbox (
-  pos        INTEGER PRIMARY KEY AUTOINCREMENT,
-  event_id   TEXT   NOT NULL,
-  subject    TEXT   NOT NULL,
-  body       TEXT   NOT NULL,
-  created_us BIGINT NOT NULL,
-  sent_us    BIGINT
+  pos        INTEGER PRIMARY KEY,
+  agg_id     TEXT   NOT NULL,
+  seq        BIGINT NOT NULL,
+  created_us BIGINT NOT NULL
 );
-CREATE INDEX outbox_waiting ON outbox (pos) WHERE sent_us IS NULL;
 CREATE TABLE idem (
   scope    TEXT   NOT NULL,
   ikey     TEXT   NOT NULL,
@@ -37,7 +35,7 @@ CREATE TABLE idem (
   last_us  BIGINT NOT NULL,
   hits     BIGINT NOT NULL,
   PRIMARY KEY (scope, ikey)
-);
+) WITHOUT ROWID;
 CREATE INDEX idem_last ON idem (last_us);
 CREATE TABLE lease (
   name       TEXT   PRIMARY KEY,
@@ -53,7 +51,7 @@ CREATE TABLE timer (
   version BIGINT NOT NULL,
   body    TEXT   NOT NULL,
   PRIMARY KEY (agg_id, kind)
-);
+) WITHOUT ROWID;
 CREATE INDEX timer_due ON timer (due_us) WHERE state = 'armed';
 -- +goose Down
 DROP TABLE timer; DROP TABLE lease; DROP TABLE idem; DROP TABLE outbox; DROP TABLE event; DROP TABLE meta;
