@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.uber.org/zap"
 
 	"anling/callcenter/acd"
 	"anling/callcenter/leg"
@@ -267,27 +266,6 @@ func (a *actor) ringBack() {
 		a.after("only", time.Minute, func() { a.end(leg.NoAnswer, "no_operator", "rule:clock") })
 	}
 	a.enqueue()
-}
-
-// moreNumbers adds the other telephones of the elder to those of a lost SOS call.
-func (a *actor) moreNumbers() {
-	elder, device := a.c.ElderID, a.c.DeviceID
-	if elder == "" && device == "" {
-		return
-	}
-	a.aside(matchLimit, func(ctx context.Context) func(*actor) {
-		more, err := a.s.o.Directory.NumbersOf(ctx, elder, device)
-		if err != nil {
-			a.log.Warn("numbers for a call-back", zap.Error(err))
-		}
-		return func(a *actor) {
-			for _, n := range more {
-				if !slices.Contains(a.numbers, n) {
-					a.numbers = append(a.numbers, n)
-				}
-			}
-		}
-	})
 }
 
 // attempt is what became of this try.

@@ -494,7 +494,7 @@ func bubble(t *testing.T, operators int, f func(c *centre)) {
 			town: &town{phones: map[string][]care.PhoneMatch{
 				simDevice: {{Kind: "device", ElderID: "elder1", DeviceID: "device1"}, {Kind: "elder", ElderID: "elder1"}},
 				homePhone: {{Kind: "elder", ElderID: "elder1"}},
-			}, open: map[care.ElderID]care.IncidentID{}, owner: map[care.IncidentID]care.UserID{}, attached: map[care.IncidentID][]care.CallID{}}}
+			}, numbers: []string{simDevice, homePhone}, open: map[care.ElderID]care.IncidentID{}, owner: map[care.IncidentID]care.UserID{}, attached: map[care.IncidentID][]care.CallID{}}}
 		c.open(operators)
 		defer func() { c.end() }() // after Fatal as well
 		f(c)

@@ -3,6 +3,7 @@ package callcenter
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,7 +17,8 @@ import (
 // RequestCall puts an operator in touch with the elder of an incident: the device's
 // own call is awaited for as long as the request says, then an operator is rung, and
 // when he is there the elder's numbers, in order. While a call of the incident lives
-// a further request makes it more urgent, and ends the waiting if it says so.
+// a further request makes it more urgent, and ends the waiting if it says so. It does
+// not wait for anything.
 func (s *Service) RequestCall(_ context.Context, r care.CallRequest) error {
 	if r.IncidentID == "" {
 		return care.Invalid("incident_id", "is empty")
@@ -29,10 +31,6 @@ func (s *Service) RequestCall(_ context.Context, r care.CallRequest) error {
 	}
 	a := s.newActor(Call{ID: care.NewID[care.CallID](), Direction: leg.Out, Purpose: ForIncident, State: Awaiting, Class: class,
 		ElderID: r.ElderID, DeviceID: r.DeviceID, IncidentID: r.IncidentID, ArrivedAt: now})
-	a.numbers = r.Numbers
-	if len(r.Numbers) > 0 {
-		a.c.To = r.Numbers[0]
-	}
 	until := r.VoiceExpect
 	if most := now.Add(s.o.Clocks.VoiceExpect); until.After(most) {
 		until = most
@@ -41,24 +39,6 @@ func (s *Service) RequestCall(_ context.Context, r care.CallRequest) error {
 		return fmt.Errorf("call for incident %s: %w", r.IncidentID, errStopped)
 	}
 	return nil
-}
-
-// Urge makes the live call of an incident more urgent, as RequestCall does; false
-// when there is none, or it is one of ours without any number.
-func (s *Service) Urge(r care.CallRequest) bool {
-	live := s.callOf(r.IncidentID)
-	if live == nil {
-		return false
-	}
-	s.mu.Lock()
-	v := s.views[live.c.ID]
-	s.mu.Unlock()
-	if v.Direction == leg.Out && v.To == "" {
-		return false
-	}
-	class := classOf(r.Priority)
-	live.send(func(a *actor) { a.urge(r, class) })
-	return true
 }
 
 // callOf is the live call of an incident, nil when there is none.
@@ -82,27 +62,83 @@ func classOf(p care.Priority) acd.Class {
 	return acd.Normal
 }
 
+// breath is what is waited for the registry before anybody is rung.
+const breath = 50 * time.Millisecond
+
+// request awaits the device's own call, in memory alone: after a crash the incident's
+// ladder asks again. What is stored begins when operators are to be rung.
 func (a *actor) request(until time.Time) {
-	a.fact(CallRequested, "system", map[string]any{"numbers": len(a.numbers), "voice_expected": until})
+	if wait := until.Sub(a.s.now()); wait > 0 {
+		a.after("voice", wait, a.prepare)
+		return
+	}
+	a.prepare()
+}
+
+// prepare finds out who has the incident and whom to ring, and puts the call into the
+// queue; after a breath it goes there without.
+func (a *actor) prepare() {
+	if a.ended || a.c.State != Awaiting {
+		return
+	}
+	if a.c.Version == 0 {
+		a.fact(CallRequested, "system", nil)
+	}
+	a.after("voice", breath, a.enqueue)
 	id := a.c.IncidentID
+	elder, device := a.c.ElderID, a.c.DeviceID
 	a.aside(matchLimit, func(ctx context.Context) func(*actor) {
 		owner, err := a.s.o.Incidents.Owner(ctx, id)
 		if err != nil {
 			a.log.Warn("owner of an incident", zap.String("incident_id", string(id)), zap.Error(err))
 		}
+		numbers := a.numbersOf(ctx, elder, device)
 		return func(a *actor) {
-			if owner != "" && !a.ended {
+			if a.ended {
+				return
+			}
+			a.learn(numbers)
+			if owner != "" {
 				a.prefer = owner
 				a.s.act(func(q *acd.Queue) []acd.Offer { q.Prefer(a.c.ID, owner); return nil })
 			}
+			if a.c.State == Awaiting {
+				a.enqueue()
+			}
 		}
 	})
-	wait := until.Sub(a.s.now())
-	if wait <= 0 {
-		// A breath, so that the owner is known before anybody is rung.
-		wait = 50 * time.Millisecond
+}
+
+// numbersOf are what may be rung for an elder or a device, best first.
+func (a *actor) numbersOf(ctx context.Context, elder care.ElderID, device care.DeviceID) []string {
+	if elder == "" && device == "" {
+		return nil
 	}
-	a.after("voice", wait, a.enqueue)
+	numbers, err := a.s.o.Directory.NumbersOf(ctx, elder, device)
+	if err != nil {
+		a.log.Warn("numbers to be rung", zap.Error(err))
+	}
+	return numbers
+}
+
+// moreNumbers looks the numbers up and adds those that are not known yet.
+func (a *actor) moreNumbers() {
+	elder, device := a.c.ElderID, a.c.DeviceID
+	a.aside(matchLimit, func(ctx context.Context) func(*actor) {
+		numbers := a.numbersOf(ctx, elder, device)
+		return func(a *actor) { a.learn(numbers) }
+	})
+}
+
+func (a *actor) learn(numbers []string) {
+	for _, n := range numbers {
+		if !slices.Contains(a.numbers, n) {
+			a.numbers = append(a.numbers, n)
+		}
+	}
+	if a.c.To == "" && len(a.numbers) > 0 {
+		a.c.To = a.numbers[0]
+	}
 }
 
 // urge is a further request for the same incident.
@@ -114,11 +150,14 @@ func (a *actor) urge(r care.CallRequest, class acd.Class) {
 		a.c.Class = class
 		a.s.act(func(q *acd.Queue) []acd.Offer { q.Raise(a.c.ID, class); return nil })
 	}
-	if a.c.Direction == leg.Out && len(a.numbers) == 0 && a.caller == nil {
-		a.numbers = r.Numbers
+	if a.c.Direction == leg.Out && a.c.ElderID == "" {
+		a.c.ElderID = r.ElderID
 	}
-	if a.c.State == Awaiting && !r.VoiceExpect.After(a.s.now()) {
-		a.enqueue()
+	switch {
+	case a.c.State == Awaiting && !r.VoiceExpect.After(a.s.now()):
+		a.prepare()
+	case a.c.State != Awaiting && a.c.Direction == leg.Out && len(a.numbers) == 0 && a.caller == nil:
+		a.moreNumbers()
 	}
 }
 

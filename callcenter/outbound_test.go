@@ -22,7 +22,7 @@ func (c *centre) request(r care.CallRequest) {
 }
 
 func pressed() care.CallRequest {
-	return care.CallRequest{IncidentID: "i1", ElderID: "elder1", DeviceID: "device1", Priority: care.P1, Numbers: []string{simDevice, homePhone},
+	return care.CallRequest{IncidentID: "i1", ElderID: "elder1", DeviceID: "device1", Priority: care.P1,
 		VoiceExpect: time.Now().Add(time.Minute)}
 }
 
@@ -36,27 +36,27 @@ func (c *centre) outside(number string) *line {
 	return all[0]
 }
 
-func TestUrgingNeedsACallWithNumbers(t *testing.T) {
+func TestNumbersAreFoundLater(t *testing.T) {
 	bubble(t, 1, func(c *centre) {
-		again := care.CallRequest{IncidentID: "i1", Priority: care.P1}
-		if c.s.Urge(again) {
-			t.Error("urged although nobody calls")
+		c.town.numbers = nil
+		c.request(care.CallRequest{IncidentID: "i1", Priority: care.P1})
+		c.wait(100 * time.Millisecond)
+		if x := c.want(Offered); x.To != "" {
+			t.Errorf("to be rung: %q", x.To)
 		}
-		first := pressed()
-		first.Priority = care.P2
-		c.request(first)
-		if !c.s.Urge(again) {
-			t.Error("not urged although a call awaits the device's own")
-		}
+		// Who pressed was found out meanwhile.
+		c.town.mu.Lock()
+		c.town.numbers = []string{homePhone}
+		c.town.mu.Unlock()
+		c.request(care.CallRequest{IncidentID: "i1", ElderID: "elder1", Priority: care.P1})
+		c.phone("a").pickUp()
 		c.wait(0)
-		if x := c.want(Offered); x.Class != acd.SOS {
-			t.Errorf("class %v after urging", x.Class)
+		c.outside(homePhone).pickUp()
+		c.wait(0)
+		if x := c.want(Talking); x.To != homePhone || x.ElderID != "elder1" {
+			t.Errorf("%+v", x)
 		}
-		first.IncidentID, first.Numbers = "i2", nil
-		c.request(first)
-		if again.IncidentID = "i2"; c.s.Urge(again) {
-			t.Error("a call without numbers is enough")
-		}
+		c.phone("a").end(leg.CallerHangup)
 	})
 }
 
@@ -181,7 +181,7 @@ func TestNoTrunkAndNoNumber(t *testing.T) {
 			bubble(t, 1, func(c *centre) {
 				c.net.dead[simDevice], c.net.dead[homePhone] = true, true
 				r := pressed()
-				r.Numbers, r.VoiceExpect = numbers, time.Time{}
+				r.VoiceExpect, c.town.numbers = time.Time{}, numbers
 				c.request(r)
 				c.wait(100 * time.Millisecond)
 				phone := c.phone("a")

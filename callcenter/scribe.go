@@ -64,8 +64,12 @@ func (a *actor) save() {
 	}
 	d := debt{a.c, sc.events, sc.also, sc.saved, sc.tries > 0}
 	sc.events, sc.also, sc.busy = nil, nil, true
+	parent := context.Background()
+	if a.caller == nil && a.op == nil {
+		parent = event.Behind(parent) // nobody is on the line yet
+	}
 	a.s.work.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), writeLimit)
+		ctx, cancel := context.WithTimeout(parent, writeLimit)
 		defer cancel()
 		err := a.s.write(ctx, d)
 		a.post(func(a *actor) { a.saved(d, err) })

@@ -41,7 +41,6 @@ type CallRequest struct {
 	ElderID     ElderID
 	DeviceID    DeviceID
 	Priority    Priority
-	Numbers     []string  // E.164, in the order to be rung: device, home, mobile
 	VoiceExpect time.Time // until then the device's own call is awaited; zero: dial at once
 }
 

@@ -24,6 +24,10 @@ type Store interface {
 	Incident(ctx context.Context, id care.IncidentID) (Incident, error)
 	// Incidents lists: status "" means recent ones, "open" those that are open.
 	Incidents(ctx context.Context, status string, limit int) ([]Incident, error)
+	// OpenIncidents counts those that are open.
+	OpenIncidents(ctx context.Context) (int64, error)
+	// OpenVersions are the versions of the open ones, the most urgent first.
+	OpenVersions(ctx context.Context, limit int) (map[care.IncidentID]int64, error)
 	IncidentsOfElder(ctx context.Context, id care.ElderID, limit int) ([]Incident, error)
 	OpenIncidentOf(ctx context.Context, subject string) (care.IncidentID, bool, error)
 	Tasks(ctx context.Context, limit int) ([]Task, error)
@@ -42,16 +46,9 @@ type AlarmRow struct {
 
 // Voice puts operators in touch with the elder; callcenter.Service fills it.
 type Voice interface {
-	// Urge is RequestCall while a call of the incident lives, which needs no numbers;
-	// false when none does, or when that one has nobody to ring.
-	Urge(r care.CallRequest) bool
+	// RequestCall has an operator rung, or makes the incident's call more urgent. It
+	// does not wait for anything.
 	RequestCall(ctx context.Context, r care.CallRequest) error
-}
-
-// Numbers tells what may be rung for an elder or a device, best first, and where
-// the elder lives; the registry fills it.
-type Numbers interface {
-	NumbersOf(ctx context.Context, elder care.ElderID, device care.DeviceID) ([]string, error)
 }
 
 // Ladder is the clock of each step.
@@ -73,8 +70,7 @@ func DefaultLadder() Ladder {
 type Options struct {
 	Store       Store
 	Engine      *assign.Engine
-	Voice       Voice   // may be set later by SetVoice
-	Numbers     Numbers // may be nil: the call centre then has the device alone
+	Voice       Voice // may be set later by SetVoice
 	Ladder      Ladder
 	OfferAtOnce bool // an SOS is offered without waiting for the operator
 	Zone        *time.Location
@@ -118,7 +114,7 @@ func NewBoard(o Options) *Board {
 		opened:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "anling_dispatch_alarms_total", Help: "Requests for an incident by what became of them."}, []string{"result"}),
 		unwatched: prometheus.NewGauge(prometheus.GaugeOpts{Name: "anling_dispatch_unwatched_incidents", Help: "Open incidents without deadline or task: must be 0."}),
 		openGauge: prometheus.NewGauge(prometheus.GaugeOpts{Name: "anling_dispatch_open_incidents", Help: "Incidents that are open."}),
-		openTime: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "anling_dispatch_open_seconds", Help: "From the request to the durable incident with its first offers.",
+		openTime: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "anling_dispatch_open_seconds", Help: "From the request to the durable incident.",
 			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 16)}),
 		voiceFails: prometheus.NewCounter(prometheus.CounterOpts{Name: "anling_dispatch_voice_failures_total", Help: "Requests for a call that the call centre refused."}),
 	}
@@ -131,42 +127,40 @@ func NewBoard(o Options) *Board {
 func (b *Board) SetVoice(v Voice) { b.opts.Voice = v }
 
 // Open makes an incident stand for a request, or joins it to the one that is open
-// for the same elder or device. It returns when that is durable, with the first
-// offers made where the policy says so, and an operator is being rung. A repeated key
-// returns the first answer. Nothing about the device or the elder can refuse it.
+// for the same elder or device. It returns when that is durable, an operator is being
+// rung, and the first offers are made where the policy says so. A repeated key returns
+// the first answer. Nothing about the device or the elder can refuse it.
 func (b *Board) Open(ctx context.Context, r care.OpenRequest) (care.Opened, error) {
-	opened, ring, err := b.Stand(ctx, r)
+	opened, follow, err := b.Stand(ctx, r)
 	if err == nil {
-		ring(ctx)
+		follow(ctx)
 	}
 	return opened, err
 }
 
-// Stand is Open up to the commit. The caller calls ring next: a device may be
-// answered before, for the ladder rings too when the program dies in between.
-func (b *Board) Stand(ctx context.Context, r care.OpenRequest) (opened care.Opened, ring func(context.Context), err error) {
+// Stand is Open up to the commit. The caller calls follow next, which rings and offers;
+// a device may be answered before, for the incident's deadline does both too when the
+// program dies in between.
+func (b *Board) Stand(ctx context.Context, r care.OpenRequest) (opened care.Opened, follow func(context.Context), err error) {
 	started := time.Now()
 	if r.Key == "" {
 		return care.Opened{}, nil, care.Invalid("key", "is empty")
 	}
 	b.complete(&r)
-	var made assign.Made
 	var inc Incident
 	err = b.store.Change(ctx, func(tx Tx) error {
-		opened, made, inc = care.Opened{}, assign.Made{}, Incident{}
-		return b.openIn(tx, r, &opened, &inc, &made)
+		opened, inc = care.Opened{}, Incident{}
+		return b.openIn(tx, r, &opened, &inc)
 	})
 	if err != nil {
 		b.opened.WithLabelValues("failed").Inc()
 		return care.Opened{}, nil, fmt.Errorf("open incident: %w", err)
 	}
-	b.engine.Committed(made)
 	b.openTime.Observe(time.Since(started).Seconds())
-	ring = func(context.Context) {}
 	switch {
 	case opened.Repeat:
 		b.opened.WithLabelValues("repeat").Inc()
-		return opened, ring, nil
+		return opened, func(context.Context) {}, nil
 	case opened.Joined:
 		b.opened.WithLabelValues("joined").Inc()
 	case opened.IncidentID == "":
@@ -174,10 +168,23 @@ func (b *Board) Stand(ctx context.Context, r care.OpenRequest) (opened care.Open
 	default:
 		b.opened.WithLabelValues("opened").Inc()
 	}
-	if opened.IncidentID != "" && inc.Owner == "" && r.CallID == "" {
-		ring = func(ctx context.Context) { b.ring(ctx, inc) }
+	return opened, func(ctx context.Context) { b.follow(ctx, inc, opened, r) }, nil
+}
+
+// follow rings an operator, and offers an incident that is new.
+func (b *Board) follow(ctx context.Context, inc Incident, opened care.Opened, r care.OpenRequest) {
+	if opened.IncidentID == "" {
+		return
 	}
-	return opened, ring, nil
+	if inc.Owner == "" && r.CallID == "" {
+		b.ring(ctx, inc)
+	}
+	if opened.Joined || !inc.Unoffered {
+		return
+	}
+	if err := b.offerFirst(ctx, inc); err != nil {
+		b.log.Error("first offers; the deadline makes them", zap.String("incident_id", string(inc.ID)), zap.Error(err))
+	}
 }
 
 func (b *Board) complete(r *care.OpenRequest) {
@@ -202,7 +209,7 @@ func (b *Board) complete(r *care.OpenRequest) {
 }
 
 // openIn is the accept transaction.
-func (b *Board) openIn(tx Tx, r care.OpenRequest, opened *care.Opened, inc *Incident, made *assign.Made) error {
+func (b *Board) openIn(tx Tx, r care.OpenRequest, opened *care.Opened, inc *Incident) error {
 	id := r.IncidentID
 	if id == "" {
 		id = care.NewID[care.IncidentID]()
@@ -246,7 +253,7 @@ func (b *Board) openIn(tx Tx, r care.OpenRequest, opened *care.Opened, inc *Inci
 	if r.Priority >= care.P3 && r.CallID == "" && r.Source != "manual" {
 		err = b.noteDevice(tx, r)
 	} else {
-		err = b.stand(tx, id, r, opened, inc, made)
+		err = b.stand(tx, id, r, opened, inc)
 	}
 	if err != nil {
 		return err
@@ -281,7 +288,7 @@ func subjects(r care.OpenRequest) []string {
 }
 
 // stand opens the incident or joins the open one.
-func (b *Board) stand(tx Tx, id care.IncidentID, r care.OpenRequest, opened *care.Opened, inc *Incident, made *assign.Made) error {
+func (b *Board) stand(tx Tx, id care.IncidentID, r care.OpenRequest, opened *care.Opened, inc *Incident) error {
 	holder, err := b.holder(tx, id, r)
 	if err != nil {
 		return err
@@ -300,6 +307,7 @@ func (b *Board) stand(tx Tx, id care.IncidentID, r care.OpenRequest, opened *car
 	if r.Alarm != nil {
 		inc.ClaimedID = r.Alarm.ClaimedID
 	}
+	inc.Unoffered = b.opts.OfferAtOnce && inc.Priority == care.P1 && !inc.place().Point.IsZero()
 	opened.IncidentID, opened.No = inc.ID, inc.No
 	c := b.begin(tx, inc, 0)
 	c.fact(OpenedEvent, r.Actor, map[string]any{"source": r.Source, "kinds": r.Kinds, "no": inc.No})
@@ -311,22 +319,13 @@ func (b *Board) stand(tx Tx, id care.IncidentID, r care.OpenRequest, opened *car
 			return err
 		}
 	}
-	if err := c.save(); err != nil {
-		return err
-	}
-	if b.opts.OfferAtOnce && inc.Priority == care.P1 && !inc.place().Point.IsZero() {
-		_, err = b.engine.RequestIn(tx, b.need(*inc, "first:"+string(inc.ID), nil, nil, "rule:offer_at_once"), made)
-		if err == nil {
-			*inc, err = tx.Incident(inc.ID)
-		}
-	}
-	return err
+	return c.save()
 }
 
 // holder finds the open incident of any subject of the request; without one it is the
 // new one, id. It becomes that of every subject which has no other.
 func (b *Board) holder(tx Tx, id care.IncidentID, r care.OpenRequest) (care.IncidentID, error) {
-	found, all := id, subjects(r)
+	found, by, all := id, "", subjects(r)
 	for _, s := range all {
 		holder, known, err := tx.SubjectOf(s)
 		if err != nil {
@@ -339,7 +338,7 @@ func (b *Board) holder(tx Tx, id care.IncidentID, r care.OpenRequest) (care.Inci
 		case err != nil:
 			return "", err
 		case open:
-			found = holder
+			found, by = holder, s
 		default:
 			// Nothing can be joined to what is over; a press must not fail for it.
 			if err := tx.DropSubjects(holder); err != nil {
@@ -351,6 +350,9 @@ func (b *Board) holder(tx Tx, id care.IncidentID, r care.OpenRequest) (care.Inci
 		}
 	}
 	for _, s := range all {
+		if s == by {
+			continue
+		}
 		holder, err := tx.TakeSubject(s, found)
 		if err != nil {
 			return "", err
@@ -487,16 +489,6 @@ func (b *Board) ring(ctx context.Context, inc Incident) {
 	req := care.CallRequest{IncidentID: inc.ID, ElderID: inc.ElderID, DeviceID: inc.DeviceID, Priority: inc.Priority}
 	if inc.Source == "device" && inc.DeviceID != "" && inc.Rung == 0 {
 		req.VoiceExpect = b.now().Add(b.opts.Ladder.VoiceWait)
-	}
-	if b.opts.Voice.Urge(req) {
-		return
-	}
-	if b.opts.Numbers != nil {
-		numbers, err := b.opts.Numbers.NumbersOf(ctx, inc.ElderID, inc.DeviceID)
-		if err != nil {
-			b.log.Warn("numbers of an incident", zap.String("incident_id", string(inc.ID)), zap.Error(err))
-		}
-		req.Numbers = numbers
 	}
 	if err := b.opts.Voice.RequestCall(ctx, req); err != nil {
 		b.voiceFails.Inc()

@@ -35,11 +35,13 @@ func (c *change) fact(t event.Type, actor string, body map[string]any) {
 }
 
 // save writes the incident with its facts and arms the one deadline that its status
-// calls for. It is the only way to store one, so no open incident can be without.
+// calls for, if it is not armed already. It is the only way to store one, so no open
+// incident can be without.
 func (c *change) save() error {
 	if c.inc.Version == c.was {
 		c.inc.Version++
 	}
+	armed := c.inc.Deadline
 	c.inc.Deadline = c.b.deadline(*c.inc, c.now)
 	if err := c.tx.SaveIncident(*c.inc, c.was); err != nil {
 		return err
@@ -51,6 +53,9 @@ func (c *change) save() error {
 	c.events = nil
 	if !c.inc.Status.Open() {
 		return c.tx.Disarm(string(c.inc.ID), DeadlineTimer)
+	}
+	if c.inc.Deadline.Equal(armed) {
+		return nil
 	}
 	return c.tx.Arm(event.Timer{AggID: string(c.inc.ID), Kind: DeadlineTimer, Due: c.inc.Deadline})
 }
@@ -66,6 +71,8 @@ func (b *Board) deadline(i Incident, now time.Time) time.Time {
 			return due
 		}
 		return now.Add(l.WrapUpBy)
+	case i.offerable(l, now.Add(offerAgain)):
+		return now.Add(offerAgain)
 	case i.Owner == "":
 		if i.Rung < len(l.Rungs) {
 			if due := i.OpenedAt.Add(l.Rungs[i.Rung]); due.After(now) {

@@ -72,6 +72,7 @@ type Incident struct {
 	Claim      int64           `json:"claim"` // fencing token of the owner
 	Rung       int             `json:"rung"`  // of the ladder while nobody answers
 	Unattended bool            `json:"unattended,omitempty"`
+	Unoffered  bool            `json:"unoffered,omitempty"` // the first offers are due, without an operator
 	Drill      bool            `json:"drill,omitempty"`
 	OpenedAt   time.Time       `json:"opened_at"`
 	LastAt     time.Time       `json:"last_at"` // of the last alarm or call

@@ -16,9 +16,9 @@ import (
 // a task for what lasts too long. The incident is saved with its next deadline in
 // the same change.
 func (b *Board) HandleTimer(ctx context.Context, t event.Timer) error {
-	climbed := false
+	climbed, offer := false, false
 	inc, err := b.change(ctx, care.IncidentID(t.AggID), func(c *change) error {
-		climbed = false
+		climbed, offer = false, false
 		if err := c.tx.Fire(t); err != nil {
 			return err
 		}
@@ -29,6 +29,9 @@ func (b *Board) HandleTimer(ctx context.Context, t event.Timer) error {
 		case i.Status == Resolved:
 			c.fact(EscalatedEvent, "rule:clock", map[string]any{"what": "wrap_up"})
 			return c.task(TaskWrapUp, string(i.ID), Task{Priority: care.P3})
+		case i.offerable(b.opts.Ladder, c.now):
+			offer = true
+			return c.save()
 		case i.Owner == "":
 			climbed = true
 			return c.climb()
@@ -37,14 +40,67 @@ func (b *Board) HandleTimer(ctx context.Context, t event.Timer) error {
 			return c.task(TaskReview, string(i.ID), Task{Priority: i.Priority})
 		}
 	})
-	if err != nil || !climbed {
+	switch {
+	case err != nil:
 		return err
+	case offer:
+		b.ring(ctx, inc)
+		return b.offerFirst(ctx, inc)
+	case !climbed:
+		return nil
 	}
 	b.ring(ctx, inc)
 	if inc.Rung < searchFrom {
 		return nil
 	}
 	return b.search(ctx, inc)
+}
+
+// offerAgain is when the first offers of an incident are looked after, should they not
+// be made right after it was opened.
+const offerAgain = 2 * time.Second
+
+// offerable tells whether the first offers are still due at a time: from the first rung
+// on the ladder goes on without them.
+func (i *Incident) offerable(l Ladder, at time.Time) bool {
+	return i.Unoffered && at.Before(i.OpenedAt.Add(l.Rungs[0]))
+}
+
+// offerFirst makes the first offers of an incident, once. What somebody waits for goes
+// before it.
+func (b *Board) offerFirst(ctx context.Context, known Incident) error {
+	need := func(i Incident) care.AssignRequest {
+		return b.need(i, "first:"+string(i.ID), nil, nil, "rule:offer_at_once")
+	}
+	ahead := b.engine.Ahead(need(known))
+	var made assign.Made
+	err := b.store.Change(event.Behind(ctx), func(tx Tx) error {
+		made = ahead
+		inc, err := tx.Incident(known.ID)
+		if err != nil || !inc.Unoffered {
+			return err
+		}
+		was := inc.Version
+		inc.Unoffered = false
+		inc.Version++
+		if err := tx.SaveIncident(inc, was); err != nil {
+			return err
+		}
+		if inc.Status.Open() && inc.Status != Resolved {
+			if _, err := b.engine.RequestIn(tx, need(inc), &made); err != nil {
+				return err
+			}
+		}
+		moved, err := tx.Incident(inc.ID)
+		if err != nil || moved.Version != inc.Version {
+			return err
+		}
+		return b.begin(tx, &moved, moved.Version).save() // its deadline was the one of these offers
+	})
+	if err == nil {
+		b.engine.Committed(made)
+	}
+	return err
 }
 
 // searchFrom is the rung at which responders are asked without an operator, when
@@ -57,14 +113,16 @@ func (b *Board) search(ctx context.Context, i Incident) error {
 	if i.place().Point.IsZero() || i.Status == Attending {
 		return nil
 	}
+	need := b.need(i, "ladder:"+string(i.ID), nil, nil, "rule:ladder")
+	ahead := b.engine.Ahead(need)
 	var made assign.Made
 	err := b.store.Change(ctx, func(tx Tx) error {
-		made = assign.Made{}
+		made = ahead
 		all, err := tx.AssignmentsFor("incident", string(i.ID))
 		if err != nil || len(all) > 0 {
 			return err
 		}
-		_, err = b.engine.RequestIn(tx, b.need(i, "ladder:"+string(i.ID), nil, nil, "rule:ladder"), &made)
+		_, err = b.engine.RequestIn(tx, need, &made)
 		return err
 	})
 	if err == nil {
@@ -180,15 +238,16 @@ func (b *Board) CheckInvariant(ctx context.Context) ([]care.IncidentID, error) {
 	if err != nil {
 		return nil, err
 	}
-	open, err := b.store.Incidents(ctx, "open", 1000)
+	open, err := b.store.OpenIncidents(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b.openGauge.Set(float64(len(open)))
+	b.openGauge.Set(float64(open))
 	b.unwatched.Set(float64(len(ids)))
 	for _, id := range ids {
 		b.log.Error("an open incident had neither deadline nor task", zap.String("incident_id", string(id)))
 		_, err := b.change(ctx, id, func(c *change) error {
+			c.inc.Deadline = time.Time{} // whatever is noted, none is armed
 			c.fact(EscalatedEvent, "rule:invariant", map[string]any{"what": "unwatched"})
 			return nil
 		})

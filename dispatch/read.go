@@ -26,6 +26,11 @@ func (b *Board) Incidents(ctx context.Context, status string, limit int) ([]Inci
 	return b.store.Incidents(ctx, status, limit)
 }
 
+// OpenVersions are the versions of the open incidents, the most urgent first.
+func (b *Board) OpenVersions(ctx context.Context, limit int) (map[care.IncidentID]int64, error) {
+	return b.store.OpenVersions(ctx, limit)
+}
+
 // IncidentsOfElder lists the latest of an elder, newest first.
 func (b *Board) IncidentsOfElder(ctx context.Context, id care.ElderID, limit int) ([]Incident, error) {
 	return b.store.IncidentsOfElder(ctx, id, limit)

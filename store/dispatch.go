@@ -22,15 +22,15 @@ var _ dispatch.Store = (*Dispatch)(nil)
 // NewDispatch is the store of dispatch and dispatch/assign.
 func NewDispatch(s *Store) *Dispatch { return &Dispatch{s} }
 
-// dispatchTx gathers the incidents of a change and writes each once, at its end: one
-// that is opened and offered in the same change is saved several times on the way.
+// dispatchTx reads each incident of a change once and writes it once, at its end: one
+// that is offered is saved several times on the way.
 type dispatchTx struct {
 	*Tx
-	incidents map[care.IncidentID]*savedIncident
+	incidents map[care.IncidentID]*heldIncident
 }
 
-// savedIncident is an incident as the change has it now.
-type savedIncident struct {
+// heldIncident is an incident as the change has it now.
+type heldIncident struct {
 	now dispatch.Incident
 	was int64 // version of the row, 0 when there is none yet
 }
@@ -39,11 +39,14 @@ var _ dispatch.Tx = dispatchTx{}
 
 func (d *Dispatch) change(ctx context.Context, f func(dispatchTx) error) error {
 	return d.s.Write(ctx, Urgent, func(tx *Tx) error {
-		t := dispatchTx{Tx: tx, incidents: map[care.IncidentID]*savedIncident{}}
+		t := dispatchTx{Tx: tx, incidents: map[care.IncidentID]*heldIncident{}}
 		if err := f(t); err != nil {
 			return err
 		}
 		for _, i := range t.incidents {
+			if i.now.Version == i.was {
+				continue // read only
+			}
 			if err := t.writeIncident(i.now, i.was); err != nil {
 				return err
 			}
@@ -112,6 +115,14 @@ func (t dispatchTx) Incident(id care.IncidentID) (dispatch.Incident, error) {
 	if i := t.incidents[id]; i != nil {
 		return i.now, nil
 	}
+	i, err := t.readIncident(id)
+	if err == nil {
+		t.incidents[id] = &heldIncident{now: i, was: i.Version}
+	}
+	return i, err
+}
+
+func (t dispatchTx) readIncident(id care.IncidentID) (dispatch.Incident, error) {
 	if t.alone {
 		row, err := t.GetIncident(t.ctx, string(id))
 		return read[dispatch.Incident]("incident", string(id), row.Doc, err)
@@ -122,7 +133,7 @@ func (t dispatchTx) Incident(id care.IncidentID) (dispatch.Incident, error) {
 
 func (t dispatchTx) SaveIncident(i dispatch.Incident, was int64) error {
 	if old := t.incidents[i.ID]; old == nil {
-		t.incidents[i.ID] = &savedIncident{now: i, was: was}
+		t.incidents[i.ID] = &heldIncident{now: i, was: was}
 	} else if was != old.now.Version {
 		return fmt.Errorf("incident %s: %w", i.ID, event.ErrConflict)
 	} else {

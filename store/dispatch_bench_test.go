@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -14,9 +15,25 @@ import (
 	"anling/store/storetest"
 )
 
-// BenchmarkOpen measures the whole accept: key, incident, alarm, events, deadline,
-// outbox, first wave of offers, in one durable commit.
+// BenchmarkStand measures what a device waits for: key, incident, alarm, events,
+// deadline and outbox in one durable commit.
+func BenchmarkStand(b *testing.B) {
+	benchmarkOpen(b, func(ctx context.Context, board *dispatch.Board, r care.OpenRequest) error {
+		_, _, err := board.Stand(ctx, r)
+		return err
+	})
+}
+
+// BenchmarkOpen measures the accept with what follows it: the first wave of offers, in
+// a commit of its own.
 func BenchmarkOpen(b *testing.B) {
+	benchmarkOpen(b, func(ctx context.Context, board *dispatch.Board, r care.OpenRequest) error {
+		_, err := board.Open(ctx, r)
+		return err
+	})
+}
+
+func benchmarkOpen(b *testing.B, open func(context.Context, *dispatch.Board, care.OpenRequest) error) {
 	home := geo.Point{Lat: 25.04, Lng: 102.72}
 	for _, waiters := range []int{1, 16, 64} {
 		b.Run(fmt.Sprint(waiters), func(b *testing.B) {
@@ -38,7 +55,7 @@ func BenchmarkOpen(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
 					id := fmt.Sprint(n.Add(1))
-					_, err := board.Open(b.Context(), care.OpenRequest{Key: id, Digest: "sos", Source: "device", Actor: "device:" + id, Kinds: []care.Kind{care.KindSOS},
+					err := open(b.Context(), board, care.OpenRequest{Key: id, Digest: "sos", Source: "device", Actor: "device:" + id, Kinds: []care.Kind{care.KindSOS},
 						ElderID: care.ElderID("e" + id), DeviceID: care.DeviceID("d" + id), Locations: []care.Fix{{Point: home, Source: care.FixGNSS}},
 						Alarm: &care.Alarm{Protocol: "gt06", Kinds: []care.Kind{care.KindSOS}, SourceEventID: id, ReceivedAt: time.Now()}})
 					if err != nil {

@@ -30,8 +30,34 @@ func (d *Dispatch) Incidents(ctx context.Context, status string, limit int) ([]d
 		rows, err := q.OpenIncidents(ctx, int32(limit))
 		return readAll[dispatch.Incident]("incidents", rows, err, func(r db.OpenIncidentsRow) string { return r.Doc })
 	}
+	if dispatch.Status(status).Open() {
+		rows, err := q.OpenIncidentsByStatus(ctx, status, int32(limit))
+		return readAll[dispatch.Incident]("incidents", rows, err, func(r db.OpenIncidentsByStatusRow) string { return r.Doc })
+	}
 	rows, err := q.IncidentsByStatus(ctx, status, int32(limit))
 	return readAll[dispatch.Incident]("incidents", rows, err, func(r db.IncidentsByStatusRow) string { return r.Doc })
+}
+
+// OpenIncidents implements dispatch.Store.
+func (d *Dispatch) OpenIncidents(ctx context.Context) (int64, error) {
+	n, err := d.s.read.CountOpenIncidents(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("count open incidents: %w", err)
+	}
+	return n, nil
+}
+
+// OpenVersions implements dispatch.Store.
+func (d *Dispatch) OpenVersions(ctx context.Context, limit int) (map[care.IncidentID]int64, error) {
+	rows, err := d.s.read.OpenVersions(ctx, int32(limit))
+	if err != nil {
+		return nil, fmt.Errorf("versions of open incidents: %w", err)
+	}
+	all := make(map[care.IncidentID]int64, len(rows))
+	for _, r := range rows {
+		all[care.IncidentID(r.ID)] = r.Version
+	}
+	return all, nil
 }
 
 // IncidentsOfElder implements dispatch.Store.

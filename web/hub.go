@@ -158,12 +158,12 @@ func (h *hub) recall(ctx context.Context) {
 			h.sent(a.IncidentID, a.ID, x.ID)
 		}
 	}
-	open, err := h.s.opts.Incidents.Incidents(ctx, "open", watchLimit)
+	open, err := h.s.opts.Incidents.OpenVersions(ctx, watchLimit)
 	if err != nil {
 		h.s.log.Warn("open incidents for the live channel", zap.Error(err))
 	}
-	for _, i := range open {
-		h.heard[i.ID] = max(h.heard[i.ID], i.Version)
+	for id, version := range open {
+		h.heard[id] = max(h.heard[id], version)
 	}
 }
 
@@ -492,21 +492,19 @@ const gone = -1
 func (h *hub) unheard(ctx context.Context) (map[care.IncidentID]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	open, err := h.s.opts.Incidents.Incidents(ctx, "open", watchLimit)
+	open, err := h.s.opts.Incidents.OpenVersions(ctx, watchLimit)
 	if err != nil {
 		return nil, err
 	}
 	news := map[care.IncidentID]int64{}
 	h.ask(ctx, func() {
-		seen := map[care.IncidentID]bool{}
-		for _, i := range open {
-			seen[i.ID] = true
-			if h.heard[i.ID] < i.Version {
-				news[i.ID] = i.Version
+		for id, version := range open {
+			if h.heard[id] < version {
+				news[id] = version
 			}
 		}
 		for id := range h.heard {
-			if !seen[id] && len(open) < watchLimit {
+			if _, seen := open[id]; !seen && len(open) < watchLimit {
 				news[id] = gone
 			}
 		}

@@ -35,6 +35,7 @@ type Opener interface {
 type Incidents interface {
 	Opener
 	Incidents(ctx context.Context, status string, limit int) ([]dispatch.Incident, error)
+	OpenVersions(ctx context.Context, limit int) (map[care.IncidentID]int64, error)
 	Incident(ctx context.Context, id care.IncidentID) (dispatch.Detail, error)
 	Record(ctx context.Context, id care.IncidentID) (dispatch.Incident, error)
 	IncidentsOfElder(ctx context.Context, id care.ElderID, limit int) ([]dispatch.Incident, error)

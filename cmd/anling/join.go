@@ -124,18 +124,10 @@ func (a *app) alert(r care.OpenRequest, kept bool, reason error) {
 	if r.CallID != "" || r.Priority > care.P2 {
 		return // a call rings by itself; what is no emergency waits
 	}
-	go func() { // the registry may hang with the store
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		numbers, err := a.registry.NumbersOf(ctx, r.ElderID, r.DeviceID)
-		if err != nil {
-			a.log.Warn("numbers for an alarm that is not stored", zap.Error(err))
-		}
-		err = a.calls.RequestCall(ctx, care.CallRequest{IncidentID: r.IncidentID, ElderID: r.ElderID, DeviceID: r.DeviceID, Priority: r.Priority, Numbers: numbers})
-		if err != nil {
-			a.log.Error("ring for an alarm that is not stored", zap.NamedError("store_err", reason), zap.Error(err))
-		}
-	}()
+	err := a.calls.RequestCall(context.Background(), care.CallRequest{IncidentID: r.IncidentID, ElderID: r.ElderID, DeviceID: r.DeviceID, Priority: r.Priority})
+	if err != nil {
+		a.log.Error("ring for an alarm that is not stored", zap.NamedError("store_err", reason), zap.Error(err))
+	}
 }
 
 // parts tell how the server is, in the order of the consoles' footer.

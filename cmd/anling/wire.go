@@ -145,7 +145,7 @@ func (a *app) openRegistry(ctx context.Context) error {
 func (a *app) openDispatch(ctx context.Context) (err error) {
 	keep := store.NewDispatch(a.store)
 	a.engine = assign.NewEngine(assign.Options{Store: keep, RadiusM: float64(a.cfg.Dispatch.RadiusM), Log: a.log.Named("assign"), Metrics: a.reg})
-	a.board = dispatch.NewBoard(dispatch.Options{Store: keep, Engine: a.engine, Numbers: a.registry, Ladder: a.ladder(), OfferAtOnce: a.cfg.Dispatch.OfferAtOnce,
+	a.board = dispatch.NewBoard(dispatch.Options{Store: keep, Engine: a.engine, Ladder: a.ladder(), OfferAtOnce: a.cfg.Dispatch.OfferAtOnce,
 		Zone: a.zone, Log: a.log.Named("dispatch"), Metrics: a.reg})
 	a.positions = newPositions(a.live, a.engine, a.log.Named("positions"))
 	a.roster = newRoster(a.registry, a.engine, a.log.Named("roster"))

@@ -108,8 +108,9 @@ func (e *Engine) Request(ctx context.Context, r care.AssignRequest) (Assignment,
 	}
 	var made Assignment
 	var did outcome
+	ahead := e.Ahead(r)
 	err := e.store.ChangeAssignments(ctx, func(tx Tx) (err error) {
-		did = outcome{}
+		did = ahead
 		made, err = e.RequestIn(tx, r, &did)
 		return err
 	})
@@ -122,6 +123,26 @@ func (e *Engine) Request(ctx context.Context, r care.AssignRequest) (Assignment,
 
 // Made is what a change did to the roster; give it to Committed after the commit.
 type Made = outcome
+
+// Ahead ranks for a request before its change, so that whoever else wants to write does
+// not wait for it; RequestIn goes on with the answer. It ranks by itself without.
+func (e *Engine) Ahead(r care.AssignRequest) Made {
+	q := Query{Place: r.Place.Point, ElderID: r.ElderID, Skills: r.Skills, Plan: r.Plan, Exclude: r.Exclude, Only: r.Only}
+	return Made{ahead: &ranking{query: q, all: e.Recommend(q)}}
+}
+
+// ranking is the answer to a query.
+type ranking struct {
+	query Query
+	all   []Candidate
+}
+
+// answers tells whether it is good for another query: whose assignment it is does not
+// matter before the first offer.
+func (r *ranking) answers(q Query) bool {
+	return r != nil && r.query.Place == q.Place && r.query.ElderID == q.ElderID && r.query.Plan == q.Plan &&
+		slices.Equal(r.query.Skills, q.Skills) && slices.Equal(r.query.Exclude, q.Exclude) && slices.Equal(r.query.Only, q.Only)
+}
 
 // RequestIn is Request inside the caller's change; give did to Committed after the
 // commit.
@@ -176,6 +197,7 @@ func (e *Engine) Committed(did Made) { e.apply(did) }
 type outcome struct {
 	steps []func(*Roster)
 	count map[string]int
+	ahead *ranking // made before the change; nil: none
 }
 
 func (o *outcome) then(f func(*Roster)) { o.steps = append(o.steps, f) }
@@ -273,7 +295,7 @@ func (e *Engine) nextWave(w *work) error {
 	if len(a.Only) > 0 {
 		size = len(a.Only)
 	}
-	ranked := e.Recommend(Query{Place: a.Place.Point, ElderID: a.ElderID, Skills: a.Skills, Plan: a.Plan, Exclude: a.Exclude, Only: a.Only, For: a.ID})
+	ranked := e.ranked(w)
 	a.Reasons = ranked
 	var picked []Candidate
 	for i := range ranked {
@@ -312,6 +334,16 @@ func (e *Engine) nextWave(w *work) error {
 	w.events = append(w.events, event.Event{ID: uuid.Must(uuid.NewV7()).String(), Type: "dispatch.assignment.offered", V: 1, Agg: "assignment", AggID: string(a.ID),
 		Seq: a.Version, IncidentID: string(a.IncidentID), At: w.now, Actor: "rule:wave", Body: event.Body(map[string]any{"wave": a.Wave, "offers": len(picked), "status": a.Status})})
 	return w.tx.Arm(event.Timer{AggID: string(a.ID), Kind: WaveTimer, Due: deadline})
+}
+
+// ranked is the ranking for the next wave.
+func (e *Engine) ranked(w *work) []Candidate {
+	a := w.a
+	q := Query{Place: a.Place.Point, ElderID: a.ElderID, Skills: a.Skills, Plan: a.Plan, Exclude: a.Exclude, Only: a.Only, For: a.ID}
+	if w.was == 0 && w.did.ahead.answers(q) {
+		return slices.Clone(w.did.ahead.all)
+	}
+	return e.Recommend(q)
 }
 
 // nobody escalates, unless offers of an earlier wave still wait for an answer.

@@ -162,6 +162,17 @@ func (q *Queries) Claims(ctx context.Context) ([]ResponderClaim, error) {
 	return items, nil
 }
 
+const countOpenIncidents = `-- name: CountOpenIncidents :one
+SELECT COUNT(*) FROM incident WHERE open = 1
+`
+
+func (q *Queries) CountOpenIncidents(ctx context.Context) (int64, error) {
+	row := q.db.QueryRowContext(ctx, countOpenIncidents)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const dropSubjects = `-- name: DropSubjects :exec
 DELETE FROM incident_subject WHERE incident_id = $1
 `
@@ -653,6 +664,38 @@ func (q *Queries) OpenIncidents(ctx context.Context, limit int32) ([]OpenInciden
 	return items, nil
 }
 
+const openIncidentsByStatus = `-- name: OpenIncidentsByStatus :many
+SELECT version, doc FROM incident WHERE open = 1 AND status = $1 ORDER BY opened_us DESC LIMIT $2
+`
+
+type OpenIncidentsByStatusRow struct {
+	Version int64
+	Doc     string
+}
+
+func (q *Queries) OpenIncidentsByStatus(ctx context.Context, status string, limit int32) ([]OpenIncidentsByStatusRow, error) {
+	rows, err := q.db.QueryContext(ctx, openIncidentsByStatus, status, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OpenIncidentsByStatusRow
+	for rows.Next() {
+		var i OpenIncidentsByStatusRow
+		if err := rows.Scan(&i.Version, &i.Doc); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const openTasks = `-- name: OpenTasks :many
 SELECT version, doc FROM task WHERE open = 1 ORDER BY created_us LIMIT $1
 `
@@ -704,6 +747,38 @@ func (q *Queries) OpenTasksOfIncident(ctx context.Context, incidentID string) ([
 	for rows.Next() {
 		var i OpenTasksOfIncidentRow
 		if err := rows.Scan(&i.Version, &i.Doc); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const openVersions = `-- name: OpenVersions :many
+SELECT id, version FROM incident WHERE open = 1 ORDER BY priority, opened_us LIMIT $1
+`
+
+type OpenVersionsRow struct {
+	ID      string
+	Version int64
+}
+
+func (q *Queries) OpenVersions(ctx context.Context, limit int32) ([]OpenVersionsRow, error) {
+	rows, err := q.db.QueryContext(ctx, openVersions, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OpenVersionsRow
+	for rows.Next() {
+		var i OpenVersionsRow
+		if err := rows.Scan(&i.ID, &i.Version); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

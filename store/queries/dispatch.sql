@@ -10,6 +10,15 @@ SELECT version, doc FROM incident WHERE id = $1;
 -- name: OpenIncidents :many
 SELECT version, doc FROM incident WHERE open = 1 ORDER BY priority, opened_us LIMIT $1;
 
+-- name: CountOpenIncidents :one
+SELECT COUNT(*) FROM incident WHERE open = 1;
+
+-- name: OpenVersions :many
+SELECT id, version FROM incident WHERE open = 1 ORDER BY priority, opened_us LIMIT $1;
+
+-- name: OpenIncidentsByStatus :many
+SELECT version, doc FROM incident WHERE open = 1 AND status = $1 ORDER BY opened_us DESC LIMIT $2;
+
 -- name: IncidentsByStatus :many
 SELECT version, doc FROM incident WHERE status = $1 ORDER BY opened_us DESC LIMIT $2;
 

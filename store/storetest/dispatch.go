@@ -40,9 +40,6 @@ type voice struct {
 	calls []care.CallRequest
 }
 
-// Urge implements dispatch.Voice: each request is a new one here.
-func (v *voice) Urge(care.CallRequest) bool { return false }
-
 func (v *voice) RequestCall(_ context.Context, r care.CallRequest) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -150,6 +147,9 @@ func Dispatch(t *testing.T, s *store.Store) {
 	t.Run("a device changes hands", func(t *testing.T) { changingHands(t, newCity(t, s, 3)) })
 	t.Run("a repeat after its key is forgotten", func(t *testing.T) { lateRepeat(t, newCity(t, s, 3)) })
 	t.Run("nobody answers and nobody was asked", func(t *testing.T) { nobodyAsked(t, newCity(t, s, 6)) })
+	t.Run("a crash before the first offers", func(t *testing.T) { crashBeforeOffers(t, newCity(t, s, 6)) })
+	t.Run("taken before the first offers", func(t *testing.T) { takenBeforeOffers(t, newCity(t, s, 6)) })
+	t.Run("a deadline that is lost is armed again", func(t *testing.T) { lostDeadline(t, newCity(t, s, 3)) })
 	t.Run("merge and reopen", func(t *testing.T) { mergeAndReopen(t, newCity(t, s, 6)) })
 }
 
@@ -502,6 +502,88 @@ func nobodyAsked(t *testing.T, c *city) {
 	d := c.detail(t, o.IncidentID)
 	if len(d.Assignments) != 1 || len(d.Offers) == 0 || !d.Incident.Unattended {
 		t.Errorf("after minutes alone: %d searches, %d offers, unattended %t", len(d.Assignments), len(d.Offers), d.Incident.Unattended)
+	}
+}
+
+// stand makes an incident stand without what follows, as if the program died then.
+func (c *city) stand(t *testing.T, r care.OpenRequest) dispatch.Incident {
+	t.Helper()
+	calls := c.voice.count()
+	o, _, err := c.board.Stand(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := c.detail(t, o.IncidentID)
+	if len(d.Offers) > 0 || !d.Incident.Unoffered || c.voice.count() != calls {
+		t.Fatalf("standing alone it has %d offers, due %t, %d calls", len(d.Offers), d.Incident.Unoffered, c.voice.count()-calls)
+	}
+	return d.Incident
+}
+
+func crashBeforeOffers(t *testing.T, c *city) {
+	inc := c.stand(t, press("crash-1", "e-crash"))
+	c.build(t, 6)
+	c.pass(2 * time.Second)
+	c.fire(t)
+	d := c.detail(t, inc.ID)
+	if len(d.Offers) != 3 || d.Incident.Unoffered || d.Incident.Rung != 0 || c.voice.count() != 1 {
+		t.Fatalf("after two seconds: %d offers, still due %t, rung %d, %d calls", len(d.Offers), d.Incident.Unoffered, d.Incident.Rung, c.voice.count())
+	}
+	if first := inc.OpenedAt.Add(10 * time.Second); !d.Incident.Deadline.Equal(first) {
+		t.Errorf("the next step is due at %s, not at the first rung %s", d.Incident.Deadline, first)
+	}
+	c.pass(2 * time.Second)
+	c.fire(t)
+	if again := c.detail(t, inc.ID); len(again.Offers) != 3 || len(again.Assignments) != 1 {
+		t.Errorf("offered twice: %d offers of %d searches", len(again.Offers), len(again.Assignments))
+	}
+	c.pass(7 * time.Second)
+	c.fire(t)
+	if d := c.detail(t, inc.ID); d.Incident.Rung != 1 {
+		t.Errorf("the ladder is at rung %d after eleven seconds", d.Incident.Rung)
+	}
+}
+
+func takenBeforeOffers(t *testing.T, c *city) {
+	inc := c.stand(t, press("taken-1", "e-taken"))
+	if _, err := c.board.Take(t.Context(), inc.ID, "u1", false); err != nil {
+		t.Fatal(err)
+	}
+	c.pass(2 * time.Second)
+	c.fire(t)
+	d := c.detail(t, inc.ID)
+	if len(d.Offers) != 3 || d.Incident.Unoffered || d.Incident.Owner != "u1" {
+		t.Errorf("an operator was quicker: %d offers, still due %t, owner %q", len(d.Offers), d.Incident.Unoffered, d.Incident.Owner)
+	}
+	over := c.stand(t, press("taken-2", "e-taken2"))
+	taken, err := c.board.Take(t.Context(), over.ID, "u1", false)
+	if err == nil {
+		_, err = c.board.Resolve(t.Context(), over.ID, "u1", taken.Claim, "talked")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.pass(2 * time.Second)
+	c.fire(t)
+	if d := c.detail(t, over.ID); len(d.Offers) != 0 {
+		t.Errorf("%d offers for what is over", len(d.Offers))
+	}
+}
+
+// lostDeadline: the row says that a deadline is armed and it is not.
+func lostDeadline(t *testing.T, c *city) {
+	o := c.open(t, press("lost-1", "e-lost"))
+	before := c.detail(t, o.IncidentID).Incident.Deadline
+	err := c.store.Write(t.Context(), store.Urgent, func(tx *store.Tx) error { return tx.Disarm(string(o.IncidentID), dispatch.DeadlineTimer) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, err := c.board.CheckInvariant(t.Context())
+	if err != nil || !slices.Contains(ids, o.IncidentID) {
+		t.Fatalf("found %v, %v", ids, err)
+	}
+	if after := c.detail(t, o.IncidentID).Incident.Deadline; !after.Equal(before) {
+		t.Errorf("armed for %s, not for %s", after, before)
 	}
 }
 

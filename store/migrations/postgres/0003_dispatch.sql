@@ -13,7 +13,7 @@ CREATE TABLE incident (
 );
 CREATE INDEX incident_open ON incident (priority, opened_us) WHERE open = 1;
 CREATE INDEX incident_elder ON incident (elder_id, opened_us) WHERE elder_id <> '';
-CREATE INDEX incident_status ON incident (status, opened_us);
+CREATE INDEX incident_opened ON incident (opened_us);
 CREATE TABLE incident_subject (
   subject     TEXT PRIMARY KEY,
   incident_id TEXT NOT NULL

@@ -13,16 +13,16 @@ CREATE TABLE incident (
 );
 CREATE INDEX incident_open ON incident (priority, opened_us) WHERE open = 1;
 CREATE INDEX incident_elder ON incident (elder_id, opened_us) WHERE elder_id <> '';
-CREATE INDEX incident_status ON incident (status, opened_us);
+CREATE INDEX incident_opened ON incident (opened_us);
 CREATE TABLE incident_subject (
   subject     TEXT PRIMARY KEY,
   incident_id TEXT NOT NULL
-);
+) WITHOUT ROWID;
 CREATE INDEX incident_subject_incident ON incident_subject (incident_id);
 CREATE TABLE incident_call (
   call_id     TEXT PRIMARY KEY,
   incident_id TEXT NOT NULL
-);
+) WITHOUT ROWID;
 CREATE TABLE task (
   id          TEXT   PRIMARY KEY,
   kind        TEXT   NOT NULL,
@@ -61,11 +61,11 @@ CREATE INDEX offer_responder ON offer (responder_id, sent_us);
 CREATE TABLE responder_claim (
   responder_id  TEXT PRIMARY KEY,
   assignment_id TEXT NOT NULL
-);
+) WITHOUT ROWID;
 CREATE TABLE counter (
   name  TEXT   PRIMARY KEY,
   value BIGINT NOT NULL
-);
+) WITHOUT ROWID;
 CREATE TABLE alarm (
   pos             INTEGER PRIMARY KEY AUTOINCREMENT,
   id              TEXT   NOT NULL UNIQUE,
