@@ -61,13 +61,14 @@ CREATE INDEX device_sim ON device (sim_number) WHERE sim_number <> '';
 CREATE INDEX device_elder ON device (elder_id) WHERE elder_id <> '';
 -- Signs of life change often and belong to nobody's edit.
 CREATE TABLE device_sign (
-  device_id  TEXT   PRIMARY KEY,
+  device_id  TEXT COLLATE "C" PRIMARY KEY,
   seen_us    BIGINT NOT NULL,
   battery    BIGINT,
   fix        TEXT   NOT NULL,
   levels     TEXT   NOT NULL,
   offline_us BIGINT NOT NULL
 );
+CREATE INDEX sign_offline ON device_sign (offline_us) WHERE offline_us <> 0;
 CREATE TABLE provider (
   id           TEXT   PRIMARY KEY,
   external_key TEXT   NOT NULL,

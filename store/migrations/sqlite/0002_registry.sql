@@ -68,6 +68,7 @@ CREATE TABLE device_sign (
   levels     TEXT   NOT NULL,
   offline_us BIGINT NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX sign_offline ON device_sign (offline_us) WHERE offline_us <> 0;
 CREATE TABLE provider (
   id           TEXT   PRIMARY KEY,
   external_key TEXT   NOT NULL,
