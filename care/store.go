@@ -126,11 +126,11 @@ type IdentOwner struct {
 type DeviceFilter struct {
 	ElderID    ElderID
 	SIMNumber  string
-	Query      string    // first or last characters of the external id
+	Query      string    // first or last characters of the external id; not with After
 	Protocol   string    // with State, Class: equal when not empty
 	SeenBefore time.Time // last sign of life before it, or never
 	Offline    bool      // OfflineSince is set
-	After      DeviceID  // for the next page, ordered by id
+	After      DeviceID  // for the next page; without Query the order is that of the ids
 	Limit      int       // 1000 when 0
 }
 

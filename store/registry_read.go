@@ -13,25 +13,28 @@ import (
 	"anling/store/db"
 )
 
-// inList is how many values an IN list holds; shorter lists repeat the last one,
-// so that one prepared statement serves them all.
+// inLists are how many values an IN list holds; shorter lists repeat the last one, so
+// that few prepared statements serve them all.
+var inLists = []int{1, 4, 20, inList}
+
 const inList = 100
 
-// lists runs query once for each hundred values; %s in it stands for the places of
+// lists runs query once for each hundred values, or once for fewer; %s in it stands for the places of
 // one list.
 func lists[T any](ctx context.Context, g *Registry, on db.DBTX, query string, values []T, args func([]any, T) []any, scan func(func(...any) error) error) error {
 	if len(values) == 0 {
 		return nil
 	}
 	width := len(args(nil, values[0]))
-	query = fmt.Sprintf(query, g.places(inList, width))
-	list := make([]any, 0, inList*width)
+	list := make([]any, 0, min(len(values), inList)*width)
 	for chunk := range slices.Chunk(values, inList) {
+		at, _ := slices.BinarySearch(inLists, len(chunk))
+		size := inLists[at]
 		list = list[:0]
-		for i := range inList {
+		for i := range size {
 			list = args(list, chunk[min(i, len(chunk)-1)])
 		}
-		rows, err := on.QueryContext(ctx, query, list...)
+		rows, err := on.QueryContext(ctx, fmt.Sprintf(query, g.places(size, width)), list...)
 		if err != nil {
 			return err
 		}
@@ -268,17 +271,18 @@ func (g *Registry) Devices(ctx context.Context, f care.DeviceFilter) ([]care.Dev
 		add("s.offline_us > 0")
 	}
 	if f.Query == "" {
-		return g.listDevices(ctx, where, args, f.Limit)
+		return g.listDevices(ctx, where, args, "d.id", f.Limit)
 	}
-	// Two range scans instead of an OR, which neither index would serve.
+	// Two range scans instead of an OR, which neither index would serve; each in the
+	// order of its index, so that it ends at the limit.
 	heads, err := g.listDevices(ctx, append(slices.Clone(where), fmt.Sprintf("d.external_id >= $%d AND d.external_id < $%d", len(args)+1, len(args)+2)),
-		append(slices.Clone(args), f.Query, above(f.Query)), f.Limit)
+		append(slices.Clone(args), f.Query, above(f.Query)), "d.external_id", f.Limit)
 	if err != nil || len(heads) >= f.Limit {
 		return heads, err
 	}
 	q := backwards(f.Query)
 	tails, err := g.listDevices(ctx, append(where, fmt.Sprintf("d.reversed >= $%d AND d.reversed < $%d", len(args)+1, len(args)+2)),
-		append(args, q, above(q)), f.Limit)
+		append(args, q, above(q)), "d.reversed", f.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -290,12 +294,12 @@ func (g *Registry) Devices(ctx context.Context, f care.DeviceFilter) ([]care.Dev
 	return heads, nil
 }
 
-func (g *Registry) listDevices(ctx context.Context, where []string, args []any, limit int) ([]care.Device, error) {
+func (g *Registry) listDevices(ctx context.Context, where []string, args []any, order string, limit int) ([]care.Device, error) {
 	query := deviceColumns
 	if len(where) > 0 {
 		query += "WHERE " + strings.Join(where, " AND ")
 	}
-	query += fmt.Sprintf(" ORDER BY d.id LIMIT $%d", len(args)+1)
+	query += fmt.Sprintf(" ORDER BY %s LIMIT $%d", order, len(args)+1)
 	return devices(ctx, g.s.raw, query, append(args, limit)...)
 }
 
