@@ -55,7 +55,7 @@ func (r *Registry) MatchPhone(ctx context.Context, e164 string) ([]PhoneMatch, e
 
 // matchesOf are the persons of a record whose number it is: the elder, or contacts; a
 // couple of children may share a line.
-func matchesOf(e Elder, p PhoneRow, e164 string) []PhoneMatch {
+func matchesOf(e ElderBrief, p PhoneRow, e164 string) []PhoneMatch {
 	if !p.Contact {
 		return []PhoneMatch{{Kind: "elder", ElderID: e.ID, Name: e.Name}}
 	}
@@ -68,20 +68,20 @@ func matchesOf(e Elder, p PhoneRow, e164 string) []PhoneMatch {
 	return all
 }
 
-// byID reads elders without their secrets.
-func (r *Registry) byID(ctx context.Context, ids []ElderID) (map[ElderID]Elder, error) {
+// byID reads what a list shows of elders.
+func (r *Registry) byID(ctx context.Context, ids []ElderID) (map[ElderID]ElderBrief, error) {
 	slices.Sort(ids)
 	ids = slices.DeleteFunc(slices.Compact(ids), func(id ElderID) bool { return id == "" })
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	rows, err := r.store.ElderRows(ctx, ids)
+	rows, err := r.store.ElderBriefs(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
-	all := make(map[ElderID]Elder, len(rows))
-	for _, row := range rows {
-		all[row.Elder.ID] = row.Elder
+	all := make(map[ElderID]ElderBrief, len(rows))
+	for _, e := range rows {
+		all[e.ID] = e
 	}
 	return all, nil
 }

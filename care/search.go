@@ -226,7 +226,7 @@ func (r *Registry) describe(ctx context.Context, f *found) error {
 		if h.Contact != "" {
 			number := h.Contact // turned round, until here
 			h.Contact = ""
-			if j := slices.IndexFunc(e.Contacts, func(c Contact) bool {
+			if j := slices.IndexFunc(e.Contacts, func(c ContactBrief) bool {
 				return slices.ContainsFunc(c.Phones, func(p string) bool { return reversed(p) == number })
 			}); j >= 0 {
 				h.Contact = e.Contacts[j].Name

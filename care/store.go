@@ -15,6 +15,8 @@ type Store interface {
 
 	// ElderRows gives the rows that exist, in the order of the ids.
 	ElderRows(ctx context.Context, ids []ElderID) ([]ElderRow, error)
+	// ElderBriefs is the same for what a list shows, in no order.
+	ElderBriefs(ctx context.Context, ids []ElderID) ([]ElderBrief, error)
 	// FindNames gives up to limit pairs of name token and elder with low <= token < high.
 	FindNames(ctx context.Context, low, high string, limit int) ([]ElderID, error)
 	// FindPhones is the same for telephone numbers turned round.
@@ -82,6 +84,27 @@ type ElderRow struct {
 	Idents []string
 	Phones []PhoneRow
 	Tokens []string // of the name
+}
+
+// ElderBrief is what a list shows of an elder. It is decoded from the record in a
+// third of the time that the whole takes: a search shows many.
+type ElderBrief struct {
+	ID        ElderID        `json:"-"`
+	Status    string         `json:"-"`
+	AreaCode  AreaCode       `json:"-"`
+	Name      string         `json:"name"`
+	Sex       string         `json:"sex"`
+	BirthDate string         `json:"birth_date"`
+	Address   string         `json:"address"`
+	Phones    []string       `json:"phones"`
+	Contacts  []ContactBrief `json:"contacts"`
+}
+
+// ContactBrief is who a contact is, and how to reach them.
+type ContactBrief struct {
+	Name     string   `json:"name"`
+	Relation string   `json:"relation"`
+	Phones   []string `json:"phones"`
 }
 
 // NewElder is an elder on the way into a bulk load. The record is a document

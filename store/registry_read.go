@@ -133,6 +133,27 @@ func (g *Registry) ElderRows(ctx context.Context, ids []care.ElderID) ([]care.El
 	return all, nil
 }
 
+// ElderBriefs implements care.Store.
+func (g *Registry) ElderBriefs(ctx context.Context, ids []care.ElderID) ([]care.ElderBrief, error) {
+	all := make([]care.ElderBrief, 0, len(ids))
+	err := lists(ctx, g, g.s.raw, "SELECT id, status, area_code, doc FROM elder WHERE id IN (%s)", ids,
+		func(list []any, id care.ElderID) []any { return append(list, string(id)) },
+		func(scan func(...any) error) error {
+			var id, status, area, doc string
+			if err := scan(&id, &status, &area, &doc); err != nil {
+				return err
+			}
+			e, err := read[care.ElderBrief]("elder", id, doc, nil)
+			e.ID, e.Status, e.AreaCode = care.ElderID(id), status, care.AreaCode(area)
+			all = append(all, e)
+			return err
+		})
+	if err != nil {
+		return nil, fmt.Errorf("read elders in brief: %w", err)
+	}
+	return all, nil
+}
+
 // FindNames implements care.Store.
 func (g *Registry) FindNames(ctx context.Context, low, high string, limit int) ([]care.ElderID, error) {
 	ids, err := g.s.read.FindNames(ctx, low, high, int32(limit))
