@@ -521,10 +521,12 @@ func (p *peer) reply(m *message, code int, tag, body string, extra ...string) {
 // both runs a test over UDP and over TCP.
 func both(t *testing.T, f func(t *testing.T, o *office, p *peer)) {
 	t.Run("udp", func(t *testing.T) {
+		t.Parallel() // both wait for timers
 		o := newOffice(t, nil)
 		f(t, o, newPeer(t, o.s.Addr()))
 	})
 	t.Run("tcp", func(t *testing.T) {
+		t.Parallel()
 		o := newOffice(t, nil)
 		f(t, o, newTCPPeer(t, o.s.Addr()))
 	})

@@ -57,6 +57,7 @@ func (f *office) desk(ctx context.Context) {
 }
 
 func TestSippCallsUs(t *testing.T) {
+	t.Parallel()
 	for _, transport := range []string{"u1", "t1"} {
 		t.Run(transport, func(t *testing.T) {
 			// On a stream sipp takes a 200 that is sent again for the answer to its BYE and
@@ -127,6 +128,7 @@ m=audio [media_port] RTP/AVP 8
 }
 
 func TestSippScenarios(t *testing.T) {
+	t.Parallel()
 	tool(t, "sipp")
 	for name, body := range scenarios {
 		t.Run(name, func(t *testing.T) {
@@ -193,6 +195,7 @@ func freePort(t *testing.T) int {
 
 // TestBaresip lets a real telephone register with digest and take a call.
 func TestBaresip(t *testing.T) {
+	t.Parallel()
 	path := tool(t, "baresip")
 	o := newOffice(t, nil)
 	changes := make(chan string, 8)

@@ -376,6 +376,7 @@ func TestT20PhoneOnAStreamIsReachedByItsConnectionAndGoneWithIt(t *testing.T) {
 }
 
 func TestQualify(t *testing.T) {
+	t.Parallel()
 	o := newOffice(t, func(o *Options) { o.QualifyPhone = 100 * time.Millisecond })
 	p := newPeer(t, o.s.Addr())
 	changes := make(chan bool, 16)
@@ -412,6 +413,7 @@ func TestQualify(t *testing.T) {
 }
 
 func TestRegistrationExpires(t *testing.T) {
+	t.Parallel()
 	o := newOffice(t, func(o *Options) { o.MinExpires = time.Second; o.QualifyPhone = 3 * time.Second })
 	p := newPeer(t, o.s.Addr())
 	f := p.phone("op1", "secret")

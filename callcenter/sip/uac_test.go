@@ -198,6 +198,7 @@ func TestT7ASecondForkIsAcknowledgedAndEnded(t *testing.T) {
 }
 
 func TestT11RingTimeoutCancelsAndCancelWithoutAnswerGivesUp(t *testing.T) {
+	t.Parallel()
 	o, ps := carriers(t, 1, func(o *Options, _ []*peer) { o.RingTimeout = 150 * time.Millisecond })
 	p := ps[0]
 	l := dialOut(t, o, "120")
@@ -211,6 +212,7 @@ func TestT11RingTimeoutCancelsAndCancelWithoutAnswerGivesUp(t *testing.T) {
 }
 
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		code int

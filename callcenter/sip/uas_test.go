@@ -137,8 +137,8 @@ func TestT2TwoHundredIsResentUntilAckThenBye(t *testing.T) {
 		d := p.dial("12345", "13800138000")
 		d.invite()
 		l := o.call()
-		answer(t, l)
 		start := time.Now()
+		answer(t, l)
 		var at []time.Duration
 		var bye *message
 		for bye == nil {
@@ -153,8 +153,8 @@ func TestT2TwoHundredIsResentUntilAckThenBye(t *testing.T) {
 		if len(at) < 9 || len(at) > 12 {
 			t.Errorf("%d times 200: %v", len(at), at)
 		}
-		if gap := at[2] - at[1]; gap < testT1 || gap > 20*testT1 {
-			t.Errorf("second gap %s", gap)
+		if at[1] < testT1 || at[2] < 3*testT1 { // they may come late, and never early
+			t.Errorf("sent again after %s and %s", at[1], at[2])
 		}
 		if all := time.Since(start); all < 60*testT1 {
 			t.Errorf("BYE after %s, want %s", all, 64*testT1)
@@ -346,6 +346,7 @@ func TestReinviteWithoutCommonCodecKeepsTheCall(t *testing.T) {
 }
 
 func TestReinviteLostAckIsMadeGood(t *testing.T) {
+	t.Parallel()
 	o := newOffice(t, nil)
 	p := newPeer(t, o.s.Addr())
 	d, _, _ := established(t, o, p)
@@ -609,6 +610,7 @@ func TestCallerIdentity(t *testing.T) {
 }
 
 func TestSessionTimerPeerRefreshes(t *testing.T) {
+	t.Parallel()
 	o := newOffice(t, func(o *Options) { o.MinSession = time.Second })
 	p := newPeer(t, o.s.Addr())
 	d, l, ok := established(t, o, p, "Supported: timer", "Session-Expires: 1")
@@ -628,6 +630,7 @@ func TestSessionTimerPeerRefreshes(t *testing.T) {
 }
 
 func TestSessionTimerWeRefresh(t *testing.T) {
+	t.Parallel()
 	for _, knowsUpdate := range []bool{true, false} {
 		o := newOffice(t, func(o *Options) { o.MinSession = time.Second })
 		p := newPeer(t, o.s.Addr())
@@ -670,6 +673,7 @@ func TestSessionIntervalTooSmall(t *testing.T) {
 }
 
 func TestGlare(t *testing.T) {
+	t.Parallel()
 	o := newOffice(t, func(o *Options) { o.MinSession = time.Second })
 	p := newPeer(t, o.s.Addr())
 	d, l, _ := established(t, o, p, "Session-Expires: 1")
