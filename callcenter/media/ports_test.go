@@ -69,12 +69,12 @@ func TestPortsAreDrawnAtRandom(t *testing.T) {
 
 func TestExhaustedAndForeignPorts(t *testing.T) {
 	// A program sits on the first pair's RTCP port: the pair is passed over.
-	squatter, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 41901})
+	squatter, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 32701})
 	if err != nil {
-		t.Skipf("port 41901 is in use by others: %v", err)
+		t.Skipf("port 32701 is in use by others: %v", err)
 	}
 	defer squatter.Close()
-	e := newEngine(t, func(o *Options) { o.PortMin, o.PortMax = 41900, 41905 })
+	e := newEngine(t, func(o *Options) { o.PortMin, o.PortMax = 32700, 32705 })
 	var open []*Session
 	for {
 		s, err := e.Open()
@@ -84,7 +84,7 @@ func TestExhaustedAndForeignPorts(t *testing.T) {
 			}
 			break
 		}
-		if s.Local().Port() == 41900 {
+		if s.Local().Port() == 32700 {
 			t.Fatal("a pair was handed out whose RTCP port is not ours")
 		}
 		open = append(open, s)

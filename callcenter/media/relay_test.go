@@ -16,7 +16,8 @@ var loopback = netip.MustParseAddr("127.0.0.1")
 // newEngine runs an engine on free ports of the loopback.
 func newEngine(t testing.TB, change ...func(*Options)) *Engine {
 	t.Helper()
-	o := Options{IP: loopback, PortMin: 42000, PortMax: 49999}
+	// Below the ports that a system gives to other programs' sockets.
+	o := Options{IP: loopback, PortMin: 30000, PortMax: 32699}
 	for _, c := range change {
 		c(&o)
 	}

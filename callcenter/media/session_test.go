@@ -349,7 +349,7 @@ func TestCloseLeaksNothing(t *testing.T) {
 		}
 		return len(d)
 	}
-	o := Options{IP: loopback, PortMin: 42000, PortMax: 43999}
+	o := Options{IP: loopback, PortMin: 30000, PortMax: 32699}
 	e, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -431,15 +431,20 @@ func TestPromptDoesNotDrift(t *testing.T) {
 	first := p.hear(time.Second)
 	start := time.Now()
 	var last *rtp.Packet
-	for time.Since(start) < 3*time.Second {
+	var sent time.Duration
+	// A frame may be heard late on a busy machine, never early: the earliest of each
+	// second, as it is ahead of the clock, tells.
+	ahead := []time.Duration{-time.Hour, -time.Hour, -time.Hour}
+	for took := time.Duration(0); took < 3*time.Second; took = time.Since(start) {
 		if last = p.hear(time.Second); last == nil {
 			t.Fatal("the prompt ends")
 		}
+		sent = time.Duration(int16(last.SequenceNumber-first.SequenceNumber)) * tick
+		second := took / time.Second
+		ahead[second] = max(ahead[second], sent-time.Since(start))
 	}
-	took := time.Since(start)
-	sent := time.Duration(int16(last.SequenceNumber-first.SequenceNumber)) * tick
-	if off := sent - took; off < -3*tick || off > 3*tick {
-		t.Errorf("%v of prompt in %v", sent, took)
+	if off := ahead[2] - ahead[0]; off < -3*tick || off > 3*tick {
+		t.Errorf("the prompt drifts: ahead of the clock by %v", ahead)
 	}
 	if ts := time.Duration(last.Timestamp-first.Timestamp) * time.Duration(nsPerSample); ts != sent {
 		t.Errorf("timestamps tell %v, numbers %v", ts, sent)
