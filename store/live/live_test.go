@@ -3,8 +3,8 @@ package live
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os/exec"
+	"strconv"
 	"testing"
 	"time"
 
@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"anling/geo"
+	"anling/store/storetest"
 )
 
 // instance is a store under test and the ways to age and to wipe it.
@@ -63,14 +64,12 @@ func startRedis(t *testing.T) string {
 	if err != nil {
 		t.Skip("redis-server is not installed")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := storetest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().String()
-	_, port, _ := net.SplitHostPort(addr)
-	_ = l.Close()
-	cmd := exec.Command(bin, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	cmd := exec.Command(bin, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

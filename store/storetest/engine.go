@@ -7,6 +7,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -200,14 +201,18 @@ func waitPostgres() error {
 	}
 }
 
-// FreePort finds a TCP port that nobody uses at this moment.
+// FreePort finds a TCP port that nobody uses at this moment, below those that a system
+// gives to outgoing connections: no such connection takes it before its server does.
 func FreePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	var err error
+	for range 100 {
+		port := 5000 + rand.IntN(5000)
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return port, l.Close()
+		}
 	}
-	defer l.Close() //nolint:errcheck // only its number is wanted
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, err
 }
 
 // Eventually polls a condition for up to twenty seconds.
