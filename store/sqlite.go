@@ -9,9 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
+	"sync/atomic"
 
-	"go.uber.org/zap"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -27,6 +26,7 @@ type sqliteEngine struct {
 	readers *sql.DB
 	checks  *sql.DB
 	writer  *writer
+	frames  atomic.Int64 // of the log when it was last looked at
 }
 
 func openSQLite(ctx context.Context, s *Store) (engine, error) {
@@ -43,7 +43,7 @@ func openSQLite(ctx context.Context, s *Store) (engine, error) {
 	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("database file: %w", err)
 	}
-	writeDB, err := e.handle("_txlock=immediate", "wal_autocheckpoint(20000)", fmt.Sprintf("cache_size(-%d)", s.opts.CacheMB<<10))
+	writeDB, err := e.handle("_txlock=immediate", fmt.Sprintf("wal_autocheckpoint(%d)", walMost), fmt.Sprintf("cache_size(-%d)", s.opts.CacheMB<<10))
 	if err != nil {
 		return nil, err
 	}
@@ -115,26 +115,6 @@ func (e *sqliteEngine) write(ctx context.Context, lane Lane, f func(*Tx) error) 
 }
 
 func (e *sqliteEngine) reader() *sql.DB { return e.readers }
-
-// run keeps the WAL short, apart from the commits, so that none of them pays the
-// 10–20 ms of a checkpoint.
-func (e *sqliteEngine) run(ctx context.Context) error {
-	tick := time.NewTicker(e.store.opts.Checkpoint)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		if _, err := e.checks.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)"); err != nil && ctx.Err() == nil {
-			e.store.log.Warn("checkpoint", zap.Error(err))
-		}
-		if st, err := os.Stat(e.path + "-wal"); err == nil {
-			e.store.metrics.wal.Set(float64(st.Size()))
-		}
-	}
-}
 
 // backup writes a whole copy by VACUUM INTO and proves that it can be read.
 func (e *sqliteEngine) backup(ctx context.Context, to string) error {

@@ -39,17 +39,18 @@ type request struct {
 // fsync of the previous one runs; each change has its savepoint, so a bad one does
 // not take its neighbours with it.
 type writer struct {
-	store  *Store
-	handle *sql.DB
-	conn   *sql.Conn
-	sql    *stmtCache
-	urgent chan *request
-	normal chan *request
-	bulk   chan *request
-	work   context.Context // of statements; it never ends, so the driver watches nothing
-	ctx    context.Context // ends the loop
-	cancel context.CancelFunc
-	ended  sync.WaitGroup
+	store   *Store
+	handle  *sql.DB
+	conn    *sql.Conn
+	sql     *stmtCache
+	urgent  chan *request
+	normal  chan *request
+	bulk    chan *request
+	errands chan func()     // done between two batches
+	work    context.Context // of statements; it never ends, so the driver watches nothing
+	ctx     context.Context // ends the loop
+	cancel  context.CancelFunc
+	ended   sync.WaitGroup
 
 	changes int64 // rows that the connection had changed when commits began to fail
 	owed    bool  // the last batch took no normal change: this one may; the loop's own
@@ -62,7 +63,7 @@ func newWriter(ctx context.Context, s *Store, handle *sql.DB) (*writer, error) {
 	}
 	w := &writer{
 		store: s, handle: handle, conn: conn, sql: newStmtCache(conn),
-		urgent: make(chan *request, urgentQueue), normal: make(chan *request, normalQueue), bulk: make(chan *request, bulkQueue),
+		urgent: make(chan *request, urgentQueue), normal: make(chan *request, normalQueue), bulk: make(chan *request, bulkQueue), errands: make(chan func()),
 	}
 	w.work = context.Background()
 	w.ctx, w.cancel = context.WithCancel(w.work)
@@ -109,23 +110,45 @@ func (w *writer) loop() {
 			return
 		}
 		w.lot(first)
+		select {
+		case f := <-w.errands:
+			f()
+		default:
+		}
 	}
+}
+
+// between has something done on the writer's connection between two batches.
+func (w *writer) between(ctx context.Context, f func(context.Context) error) error {
+	done := make(chan error, 1)
+	select {
+	case w.errands <- func() { done <- f(w.work) }:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.ctx.Done():
+		return ErrClosed
+	}
+	return <-done
 }
 
 // next waits for a change, urgent ones first, bulk ones last.
 func (w *writer) next() *request {
-	if r := w.another(false); r != nil {
-		return r
-	}
-	select {
-	case r := <-w.urgent:
-		return r
-	case r := <-w.normal:
-		return r
-	case r := <-w.bulk:
-		return r
-	case <-w.ctx.Done():
-		return nil
+	for {
+		if r := w.another(false); r != nil {
+			return r
+		}
+		select {
+		case r := <-w.urgent:
+			return r
+		case r := <-w.normal:
+			return r
+		case r := <-w.bulk:
+			return r
+		case f := <-w.errands:
+			f()
+		case <-w.ctx.Done():
+			return nil
+		}
 	}
 }
 
