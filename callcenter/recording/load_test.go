@@ -78,7 +78,11 @@ func peer(spec string) error {
 		ears.Go(func() { delays[i] = listen(c, &heard) })
 	}
 	sent := talk(conns, to, time.Duration(seconds*float64(time.Second)))
-	time.Sleep(300 * time.Millisecond) // what is on its way
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(5 * time.Second); heard.Load() < int64(sent) && time.Now().Before(end); {
+		<-tick.C // what is on its way
+	}
 	for _, c := range conns {
 		_ = c.Close()
 	}
