@@ -55,7 +55,7 @@ func TestKillDuringAlarms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	load := simload.Alarms{Devices: devices, GT06: s.gt06, Watch: s.watch, Rate: 150, Count: presses, Grace: patience, Resend: 2 * time.Second, Duplicates: 1,
+	load := simload.Alarms{Devices: devices, GT06: s.gt06, Watch: s.watch, Rate: 150, Count: presses, Grace: 3 * patience, Duplicates: 1,
 		LowBattery: 0.3, Around: geo.Point{Lat: 25.04, Lng: 102.72}, Ledger: ledger}
 	done := make(chan struct{})
 	var result simload.AlarmsResult
@@ -64,18 +64,24 @@ func TestKillDuringAlarms(t *testing.T) {
 		defer close(done)
 		result, loadErr = load.Run(t.Context())
 	}()
-	kills := 0
+	// It is killed after some more answers, not after some time: on a busy machine it
+	// would be killed before it gave any.
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	kills, next := 0, 300+rand.IntN(900)
 	for running := true; running; {
-		pause := time.NewTimer(time.Duration(2000+rand.IntN(6000)) * time.Millisecond)
 		select {
 		case <-done:
 			running = false
-		case <-pause.C:
+		case <-tick.C:
+			if ledger.Len() < next {
+				continue
+			}
 			s.kill()
 			kills++
 			s.start("serve")
+			next = ledger.Len() + 300 + rand.IntN(900)
 		}
-		pause.Stop()
 	}
 	if loadErr != nil {
 		t.Fatal(loadErr)
