@@ -429,6 +429,10 @@ func (d *disk) free() {
 	}
 }
 
+// checkpoint is the default of storage.checkpoint: each may find room in the log for
+// some more changes although the disk is full.
+const checkpoint = time.Second
+
 // filled is a server that serves a generated district from a small disk.
 func filled(t *testing.T, d *disk, settings ...string) *server {
 	t.Helper()
@@ -508,7 +512,15 @@ func TestDiskFull(t *testing.T) {
 			}
 			pendant := s.wear(t, who[0], 500*time.Millisecond)
 			d.fill()
-			s.exhaust(desk, func() bool { status, _ := s.ready(); return status == 503 })
+			var failing time.Time
+			s.exhaust(desk, func() bool {
+				if status, _ := s.ready(); status != 503 {
+					failing = time.Time{}
+				} else if failing.IsZero() {
+					failing = time.Now()
+				}
+				return !failing.IsZero() && time.Since(failing) > 3*checkpoint
+			})
 			s.part("store", "failing", 503)
 			if _, err := pendant.Send(simdevice.Press{Point: geo.Point{Lat: 25.0401, Lng: 102.7203}}); err != nil {
 				t.Fatal(err)
