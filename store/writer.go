@@ -15,11 +15,13 @@ import (
 )
 
 const (
-	urgentQueue   = 4096 // changes that may wait; beyond it the callers wait for a place
-	normalQueue   = 1024
-	bulkQueue     = 16
-	conflictTries = 8                    // runs of one change before its conflict is its error
-	lotTime       = 4 * time.Millisecond // work after which a batch is committed
+	urgentQueue     = 4096 // changes that may wait; beyond it the callers wait for a place
+	normalQueue     = 1024
+	bulkQueue       = 16
+	urgentPerNormal = 2 // urgent changes before a normal one has its turn among them
+	passedMost      = 4 * urgentPerNormal
+	conflictTries   = 8                    // runs of one change before its conflict is its error
+	lotTime         = 4 * time.Millisecond // work after which a batch is committed
 )
 
 // errInjected is what the fault hook's errors are wrapped with: they count as a
@@ -53,7 +55,7 @@ type writer struct {
 	ended   sync.WaitGroup
 
 	changes int64 // rows that the connection had changed when commits began to fail
-	owed    bool  // the last batch took no normal change: this one may; the loop's own
+	passed  int   // urgent changes since a normal one was taken between them; the loop's own
 }
 
 func newWriter(ctx context.Context, s *Store, handle *sql.DB) (*writer, error) {
@@ -194,7 +196,7 @@ func (w *writer) lot(first *request) {
 
 // attempt runs a batch that begins with first and takes what is queued meanwhile. One
 // with an urgent change is committed as soon as no other is there: whoever sent it
-// waits. Every second such batch takes one normal change along, so that a storm of
+// waits. After every few of them it takes a normal change along, so that a storm of
 // alarms slows down what follows from them and does not stop it.
 func (w *writer) attempt(first *request) ([]*request, error) {
 	batch := []*request{first}
@@ -204,20 +206,30 @@ func (w *writer) attempt(first *request) ([]*request, error) {
 	if err := w.lead(first); err != nil {
 		return batch, w.abort(err)
 	}
-	started, urgent, normal := time.Now(), first.lane == Urgent, first.lane != Urgent
+	w.passes(first)
+	started, urgent := time.Now(), first.lane == Urgent
 	for len(batch) < w.store.opts.BatchMax && time.Since(started) < lotTime {
 		r := w.another(urgent)
 		if r == nil {
 			break
 		}
-		urgent, normal = urgent || r.lane == Urgent, normal || r.lane == Normal
+		w.passes(r)
+		urgent = urgent || r.lane == Urgent
 		batch = append(batch, r)
 		if err := w.change(r); err != nil {
 			return batch, w.abort(err)
 		}
 	}
-	w.owed = !normal
 	return batch, w.commit(len(batch))
+}
+
+// passes counts the urgent changes that go before normal ones.
+func (w *writer) passes(r *request) {
+	if r.lane == Urgent {
+		w.passed = min(w.passed+1, passedMost)
+	} else {
+		w.passed = max(0, w.passed-urgentPerNormal)
+	}
 }
 
 // attemptAll runs exactly these changes as a batch.
@@ -235,8 +247,7 @@ func (w *writer) attemptAll(batch []*request) ([]*request, error) {
 
 // another is a further change for a batch, nil when there is none for it.
 func (w *writer) another(urgent bool) *request {
-	if urgent && w.owed {
-		w.owed = false
+	if urgent && w.passed >= urgentPerNormal {
 		if r := take(w.normal); r != nil {
 			return r
 		}
