@@ -1,7 +1,7 @@
-// Package live holds what is true for seconds: positions, presence, signs of life,
-// hints, rates and short caches. It can be wiped at any moment and fills again from
-// heartbeats and pings; nothing that must survive lives here, and nothing in it
-// decides who gets a job or an incident.
+// Package live holds what is true for seconds: positions, presence and signs of life.
+// It can be wiped at any moment and fills again from heartbeats and pings; nothing
+// that must survive lives here, and nothing in it decides who gets a job or an
+// incident.
 //
 // Memory serves one process; Redis serves several nodes. Both pass one suite.
 package live
@@ -26,13 +26,6 @@ type Position struct {
 	At        time.Time `json:"t"`
 }
 
-// Near is one answer of Nearest.
-type Near struct {
-	ID        string
-	DistanceM float64 // great circle
-	Position  Position
-}
-
 // Presence is what somebody last said of himself.
 type Presence struct {
 	State string    `json:"s"`
@@ -48,36 +41,16 @@ type Store interface {
 	PutPosition(ctx context.Context, kind, id string, p Position) error
 	// Positions returns all positions not older than PositionTTL.
 	Positions(ctx context.Context, kind string) (map[string]Position, error)
-	// Nearest returns up to limit ids within radiusM metres, nearest first.
-	Nearest(ctx context.Context, kind string, at geo.Point, radiusM float64, limit int) ([]Near, error)
-	// RemovePosition forgets a position.
-	RemovePosition(ctx context.Context, kind, id string) error
 
 	// SetPresence states presence, to be repeated before ttl ends.
 	SetPresence(ctx context.Context, kind, id string, p Presence, ttl time.Duration) error
 	// Presences returns who is present.
 	Presences(ctx context.Context, kind string) (map[string]Presence, error)
-	// ClearPresence ends presence at once.
-	ClearPresence(ctx context.Context, kind, id string) error
 
 	// Touch records signs of life, many at once; an older time never wins.
 	Touch(ctx context.Context, kind string, seen map[string]time.Time) error
 	// LastSeen returns the last sign of life of those ids that have one.
 	LastSeen(ctx context.Context, kind string, ids []string) (map[string]time.Time, error)
-
-	// TakeHint says "I am about to", and answers who holds the hint now. A hint
-	// saves a round trip and never decides.
-	TakeHint(ctx context.Context, key, holder string, ttl time.Duration) (current string, err error)
-	// ReleaseHint drops the hint if holder still holds it.
-	ReleaseHint(ctx context.Context, key, holder string) error
-
-	// Allow counts one use and tells whether it is within limit uses a window.
-	Allow(ctx context.Context, scope, id string, limit int, window time.Duration) (bool, error)
-
-	// Put caches a value; Get answers nil without error when there is none.
-	Put(ctx context.Context, key string, value []byte, ttl time.Duration) error
-	Get(ctx context.Context, key string) ([]byte, error)
-	Drop(ctx context.Context, key string) error
 
 	// Ping tells whether live state is in reach.
 	Ping(ctx context.Context) error

@@ -2,11 +2,8 @@ package live
 
 import (
 	"context"
-	"sort"
 	"sync"
 	"time"
-
-	"anling/geo"
 )
 
 // sweepEvery is how often Memory looks for what has expired.
@@ -17,17 +14,14 @@ type Memory struct {
 	now func() time.Time
 
 	mu        sync.Mutex
-	positions map[string]map[string]Position           // guarded by mu; kind, id
-	presence  map[string]map[string]expiring[Presence] // guarded by mu; kind, id
-	seen      map[string]map[string]time.Time          // guarded by mu; kind, id
-	hints     map[string]expiring[string]              // guarded by mu
-	rates     map[string]expiring[int]                 // guarded by mu; scope, id
-	cache     map[string]expiring[[]byte]              // guarded by mu
-	swept     time.Time                                // guarded by mu
+	positions map[string]map[string]Position  // guarded by mu; kind, id
+	presence  map[string]map[string]lease     // guarded by mu; kind, id
+	seen      map[string]map[string]time.Time // guarded by mu; kind, id
+	swept     time.Time                       // guarded by mu
 }
 
-type expiring[T any] struct {
-	value T
+type lease struct {
+	value Presence
 	until time.Time
 }
 
@@ -48,11 +42,8 @@ func (m *Memory) Wipe() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.positions = map[string]map[string]Position{}
-	m.presence = map[string]map[string]expiring[Presence]{}
+	m.presence = map[string]map[string]lease{}
 	m.seen = map[string]map[string]time.Time{}
-	m.hints = map[string]expiring[string]{}
-	m.rates = map[string]expiring[int]{}
-	m.cache = map[string]expiring[[]byte]{}
 	m.swept = m.now()
 }
 
@@ -82,17 +73,10 @@ func (m *Memory) sweep() {
 		}
 	}
 	for _, of := range m.presence {
-		dropOver(of, now)
-	}
-	dropOver(m.hints, now)
-	dropOver(m.rates, now)
-	dropOver(m.cache, now)
-}
-
-func dropOver[T any](of map[string]expiring[T], now time.Time) {
-	for k, e := range of {
-		if !now.Before(e.until) {
-			delete(of, k)
+		for id, e := range of {
+			if !now.Before(e.until) {
+				delete(of, id)
+			}
 		}
 	}
 }
@@ -122,43 +106,12 @@ func (m *Memory) Positions(_ context.Context, kind string) (map[string]Position,
 	return out, nil
 }
 
-// Nearest implements Store by looking at every position: the live index that
-// ranks responders is geo.Index, this one serves the neighbours of other nodes.
-func (m *Memory) Nearest(ctx context.Context, kind string, at geo.Point, radiusM float64, limit int) ([]Near, error) {
-	all, _ := m.Positions(ctx, kind)
-	var out []Near
-	for id, p := range all {
-		if d := geo.Distance(at, p.Point); d <= radiusM {
-			out = append(out, Near{ID: id, DistanceM: d, Position: p})
-		}
-	}
-	sortNear(out)
-	return out[:min(limit, len(out))], nil
-}
-
-func sortNear(n []Near) {
-	sort.Slice(n, func(i, j int) bool {
-		if n[i].DistanceM != n[j].DistanceM {
-			return n[i].DistanceM < n[j].DistanceM
-		}
-		return n[i].ID < n[j].ID
-	})
-}
-
-// RemovePosition implements Store.
-func (m *Memory) RemovePosition(_ context.Context, kind, id string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.positions[kind], id)
-	return nil
-}
-
 // SetPresence implements Store.
 func (m *Memory) SetPresence(_ context.Context, kind, id string, p Presence, ttl time.Duration) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.sweep()
-	sub(m.presence, kind)[id] = expiring[Presence]{p, m.now().Add(ttl)}
+	sub(m.presence, kind)[id] = lease{p, m.now().Add(ttl)}
 	return nil
 }
 
@@ -173,14 +126,6 @@ func (m *Memory) Presences(_ context.Context, kind string) (map[string]Presence,
 		}
 	}
 	return out, nil
-}
-
-// ClearPresence implements Store.
-func (m *Memory) ClearPresence(_ context.Context, kind, id string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.presence[kind], id)
-	return nil
 }
 
 // Touch implements Store.
@@ -207,71 +152,6 @@ func (m *Memory) LastSeen(_ context.Context, kind string, ids []string) (map[str
 		}
 	}
 	return out, nil
-}
-
-// TakeHint implements Store.
-func (m *Memory) TakeHint(_ context.Context, key, holder string, ttl time.Duration) (string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.sweep()
-	now := m.now()
-	if e, ok := m.hints[key]; ok && now.Before(e.until) && e.value != holder {
-		return e.value, nil
-	}
-	m.hints[key] = expiring[string]{holder, now.Add(ttl)}
-	return holder, nil
-}
-
-// ReleaseHint implements Store.
-func (m *Memory) ReleaseHint(_ context.Context, key, holder string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.hints[key].value == holder {
-		delete(m.hints, key)
-	}
-	return nil
-}
-
-// Allow implements Store with fixed windows that begin at the first use.
-func (m *Memory) Allow(_ context.Context, scope, id string, limit int, window time.Duration) (bool, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.sweep()
-	now, key := m.now(), scope+"\x00"+id
-	e := m.rates[key]
-	if !now.Before(e.until) {
-		e = expiring[int]{0, now.Add(window)}
-	}
-	e.value++
-	m.rates[key] = e
-	return e.value <= limit, nil
-}
-
-// Put implements Store.
-func (m *Memory) Put(_ context.Context, key string, value []byte, ttl time.Duration) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.sweep()
-	m.cache[key] = expiring[[]byte]{append([]byte(nil), value...), m.now().Add(ttl)}
-	return nil
-}
-
-// Get implements Store.
-func (m *Memory) Get(_ context.Context, key string) ([]byte, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if e, ok := m.cache[key]; ok && m.now().Before(e.until) {
-		return append([]byte(nil), e.value...), nil
-	}
-	return nil, nil
-}
-
-// Drop implements Store.
-func (m *Memory) Drop(_ context.Context, key string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.cache, key)
-	return nil
 }
 
 // Ping implements Store; memory is always in reach.

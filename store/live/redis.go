@@ -5,12 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"anling/geo"
 )
 
 // callTimeout bounds every call: live state that is slow is live state that is away.
@@ -70,23 +67,22 @@ func wrap(what string, err error) error {
 	return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
 }
 
-// putPosition stores a position unless a later one is known: value, time of the
-// fix and point are three keys of one slot. KEYS: geo, times, values.
-// ARGV: id, time in µs, lng, lat, value, horizon in µs.
+// putPosition stores a position unless a later one is known: value and time of the
+// fix are two keys of one slot. KEYS: times, values.
+// ARGV: id, time in µs, value, horizon in µs.
 var putPosition = redis.NewScript(`
-local old = redis.call('ZSCORE', KEYS[2], ARGV[1])
+local old = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if old and tonumber(old) >= tonumber(ARGV[2]) then return 0 end
-redis.call('GEOADD', KEYS[1], ARGV[3], ARGV[4], ARGV[1])
-redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
-redis.call('HSET', KEYS[3], ARGV[1], ARGV[5])
-local stale = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[6], 'LIMIT', 0, 100)
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+local stale = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[4], 'LIMIT', 0, 100)
 for _, id in ipairs(stale) do
-  redis.call('ZREM', KEYS[1], id); redis.call('ZREM', KEYS[2], id); redis.call('HDEL', KEYS[3], id)
+  redis.call('ZREM', KEYS[1], id); redis.call('HDEL', KEYS[2], id)
 end
 return 1`)
 
 func (r *Redis) positionKeys(kind string) []string {
-	return []string{r.key("pos", kind), r.key("posat", kind), r.key("posval", kind)}
+	return []string{r.key("posat", kind), r.key("posval", kind)}
 }
 
 // PutPosition implements Store.
@@ -95,14 +91,14 @@ func (r *Redis) PutPosition(ctx context.Context, kind, id string, p Position) er
 	if err != nil {
 		return fmt.Errorf("position of %s %s: %w", kind, id, err)
 	}
-	err = putPosition.Run(ctx, r.c, r.positionKeys(kind), id, p.At.UnixMicro(), p.Point.Lng, p.Point.Lat, value,
+	err = putPosition.Run(ctx, r.c, r.positionKeys(kind), id, p.At.UnixMicro(), value,
 		time.Now().Add(-PositionTTL).UnixMicro()).Err()
 	return wrap("put position", err)
 }
 
 // Positions implements Store.
 func (r *Redis) Positions(ctx context.Context, kind string) (map[string]Position, error) {
-	all, err := r.c.HGetAll(ctx, r.positionKeys(kind)[2]).Result()
+	all, err := r.c.HGetAll(ctx, r.positionKeys(kind)[1]).Result()
 	if err != nil {
 		return nil, wrap("read positions", err)
 	}
@@ -114,49 +110,6 @@ func (r *Redis) Positions(ctx context.Context, kind string) (map[string]Position
 		}
 	}
 	return out, nil
-}
-
-// Nearest implements Store.
-func (r *Redis) Nearest(ctx context.Context, kind string, at geo.Point, radiusM float64, limit int) ([]Near, error) {
-	keys := r.positionKeys(kind)
-	found, err := r.c.GeoSearchLocation(ctx, keys[0], &redis.GeoSearchLocationQuery{
-		GeoSearchQuery: redis.GeoSearchQuery{Longitude: at.Lng, Latitude: at.Lat, Radius: radiusM, RadiusUnit: "m", Sort: "ASC", Count: 2*limit + 10},
-		WithDist:       true,
-	}).Result()
-	if err != nil || len(found) == 0 {
-		return nil, wrap("nearest", err)
-	}
-	ids := make([]string, len(found))
-	for i, f := range found {
-		ids[i] = f.Name
-	}
-	values, err := r.c.HMGet(ctx, keys[2], ids...).Result()
-	if err != nil {
-		return nil, wrap("read nearest", err)
-	}
-	var out []Near
-	for i, v := range values {
-		text, _ := v.(string)
-		var p Position
-		if json.Unmarshal([]byte(text), &p) != nil || time.Since(p.At) > PositionTTL {
-			continue
-		}
-		out = append(out, Near{ID: ids[i], DistanceM: geo.Distance(at, p.Point), Position: p})
-	}
-	sortNear(out)
-	return out[:min(limit, len(out))], nil
-}
-
-// RemovePosition implements Store.
-func (r *Redis) RemovePosition(ctx context.Context, kind, id string) error {
-	keys := r.positionKeys(kind)
-	_, err := r.c.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		p.ZRem(ctx, keys[0], id)
-		p.ZRem(ctx, keys[1], id)
-		p.HDel(ctx, keys[2], id)
-		return nil
-	})
-	return wrap("remove position", err)
 }
 
 // SetPresence implements Store: a value per id with its TTL, and a set of ids per kind.
@@ -204,16 +157,6 @@ func (r *Redis) Presences(ctx context.Context, kind string) (map[string]Presence
 	return out, wrap("trim presence", err)
 }
 
-// ClearPresence implements Store.
-func (r *Redis) ClearPresence(ctx context.Context, kind, id string) error {
-	_, err := r.c.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		p.Del(ctx, r.key("pres", kind, id))
-		p.SRem(ctx, r.key("pres", kind), id)
-		return nil
-	})
-	return wrap("clear presence", err)
-}
-
 // Touch implements Store.
 func (r *Redis) Touch(ctx context.Context, kind string, seen map[string]time.Time) error {
 	if len(seen) == 0 {
@@ -242,60 +185,6 @@ func (r *Redis) LastSeen(ctx context.Context, kind string, ids []string) (map[st
 		}
 	}
 	return out, nil
-}
-
-// takeHint sets the key, or renews it for its holder. KEYS: hint. ARGV: holder, ms.
-var takeHint = redis.NewScript(`
-local now = redis.call('GET', KEYS[1])
-if now and now ~= ARGV[1] then return now end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return ARGV[1]`)
-
-// TakeHint implements Store.
-func (r *Redis) TakeHint(ctx context.Context, key, holder string, ttl time.Duration) (string, error) {
-	current, err := takeHint.Run(ctx, r.c, []string{r.key("hint", key)}, holder, ttl.Milliseconds()).Text()
-	return current, wrap("take hint", err)
-}
-
-// releaseHint deletes the key if the holder holds it. KEYS: hint. ARGV: holder.
-var releaseHint = redis.NewScript(`
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0`)
-
-// ReleaseHint implements Store.
-func (r *Redis) ReleaseHint(ctx context.Context, key, holder string) error {
-	return wrap("release hint", releaseHint.Run(ctx, r.c, []string{r.key("hint", key)}, holder).Err())
-}
-
-// allow counts one use; the window begins at the first. KEYS: counter. ARGV: ms.
-var allow = redis.NewScript(`
-local n = redis.call('INCR', KEYS[1])
-if n == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
-return n`)
-
-// Allow implements Store.
-func (r *Redis) Allow(ctx context.Context, scope, id string, limit int, window time.Duration) (bool, error) {
-	n, err := allow.Run(ctx, r.c, []string{r.key("rl", scope, id)}, strconv.FormatInt(window.Milliseconds(), 10)).Int()
-	return n <= limit, wrap("count use", err)
-}
-
-// Put implements Store.
-func (r *Redis) Put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
-	return wrap("put", r.c.Set(ctx, r.key("card", key), value, ttl).Err())
-}
-
-// Get implements Store.
-func (r *Redis) Get(ctx context.Context, key string) ([]byte, error) {
-	b, err := r.c.Get(ctx, r.key("card", key)).Bytes()
-	if errors.Is(err, redis.Nil) {
-		return nil, nil
-	}
-	return b, wrap("get", err)
-}
-
-// Drop implements Store.
-func (r *Redis) Drop(ctx context.Context, key string) error {
-	return wrap("drop", r.c.Del(ctx, r.key("card", key)).Err())
 }
 
 // Ping implements Store.
