@@ -430,7 +430,7 @@ func (b *Board) attach(c *change, r care.OpenRequest) error {
 		c.events = append(c.events, alarmFact(*r.Alarm, c.inc.ID, r.Actor))
 	}
 	if r.CallID != "" {
-		return c.call(r.CallID, r.Actor)
+		c.call(r.CallID, r.Actor)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -88,15 +89,12 @@ func (b *Board) deadline(i Incident, now time.Time) time.Time {
 }
 
 // call attaches a call to the incident.
-func (c *change) call(id care.CallID, actor string) error {
-	for _, known := range c.inc.CallIDs {
-		if known == id {
-			return nil
-		}
+func (c *change) call(id care.CallID, actor string) {
+	if slices.Contains(c.inc.CallIDs, id) {
+		return
 	}
 	c.inc.CallIDs = append(c.inc.CallIDs, id)
 	c.fact(CallEvent, actor, map[string]any{"call_id": id})
-	return c.tx.SetCall(id, c.inc.ID)
 }
 
 // task opens a task about the incident, or counts up the one that is open.

@@ -86,7 +86,10 @@ func (b *Board) Ringing(ctx context.Context, id care.IncidentID) error {
 
 // AttachCall joins a call to an incident.
 func (b *Board) AttachCall(ctx context.Context, id care.IncidentID, call care.CallID, actor string) error {
-	_, err := b.change(ctx, id, func(c *change) error { return c.call(call, actor) })
+	_, err := b.change(ctx, id, func(c *change) error {
+		c.call(call, actor)
+		return nil
+	})
 	return err
 }
 
@@ -290,9 +293,7 @@ func (b *Board) Merge(ctx context.Context, id, into care.IncidentID, u care.User
 		t := b.begin(c.tx, &target, target.Version)
 		target.Presses += c.inc.Presses
 		for _, call := range c.inc.CallIDs {
-			if err := t.call(call, operator(u)); err != nil {
-				return err
-			}
+			t.call(call, operator(u))
 		}
 		t.fact(JoinedEvent, operator(u), map[string]any{"merged_from": id, "presses": target.Presses})
 		if err := t.save(); err != nil {

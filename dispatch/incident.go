@@ -178,7 +178,6 @@ type Tx interface {
 	SaveAlarm(a care.Alarm, id care.IncidentID) error
 	// AlarmBySource finds the id and the incident of an alarm; zero for none.
 	AlarmBySource(sourceEventID string) (AlarmRow, error)
-	SetCall(c care.CallID, id care.IncidentID) error
 	NextNumber(day string) (int64, error)
 	Task(id string) (Task, bool, error)
 	SaveTask(t Task, was int64) error

@@ -206,13 +206,6 @@ func (t dispatchTx) AlarmBySource(source string) (dispatch.AlarmRow, error) {
 	return dispatch.AlarmRow{IncidentID: care.IncidentID(row.IncidentID), Alarm: care.Alarm{ID: care.AlarmID(row.ID)}}, nil
 }
 
-func (t dispatchTx) SetCall(c care.CallID, id care.IncidentID) error {
-	if err := t.SetIncidentCall(t.ctx, string(c), string(id)); err != nil {
-		return fmt.Errorf("call of incident %s: %w", id, err)
-	}
-	return nil
-}
-
 func (t dispatchTx) NextNumber(name string) (int64, error) {
 	n, err := t.NextCounter(t.ctx, name)
 	if err != nil {

@@ -833,15 +833,6 @@ func (q *Queries) ReleaseResponder(ctx context.Context, responderID string, assi
 	return err
 }
 
-const setIncidentCall = `-- name: SetIncidentCall :exec
-INSERT INTO incident_call (call_id, incident_id) VALUES ($1, $2) ON CONFLICT (call_id) DO UPDATE SET incident_id = excluded.incident_id
-`
-
-func (q *Queries) SetIncidentCall(ctx context.Context, callID string, incidentID string) error {
-	_, err := q.db.ExecContext(ctx, setIncidentCall, callID, incidentID)
-	return err
-}
-
 const takeSubject = `-- name: TakeSubject :execrows
 INSERT INTO incident_subject (subject, incident_id) VALUES ($1, $2) ON CONFLICT (subject) DO NOTHING
 `

@@ -175,11 +175,6 @@ type Incident struct {
 	Doc      string
 }
 
-type IncidentCall struct {
-	CallID     string
-	IncidentID string
-}
-
 type IncidentSubject struct {
 	Subject    string
 	IncidentID string

@@ -43,9 +43,6 @@ SELECT incident_id FROM incident_subject WHERE subject = $1;
 -- name: DropSubjects :exec
 DELETE FROM incident_subject WHERE incident_id = $1;
 
--- name: SetIncidentCall :exec
-INSERT INTO incident_call (call_id, incident_id) VALUES ($1, $2) ON CONFLICT (call_id) DO UPDATE SET incident_id = excluded.incident_id;
-
 -- name: NextCounter :one
 INSERT INTO counter (name, value) VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET value = counter.value + 1 RETURNING value;
 

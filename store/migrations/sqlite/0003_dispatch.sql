@@ -19,10 +19,6 @@ CREATE TABLE incident_subject (
   incident_id TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX incident_subject_incident ON incident_subject (incident_id);
-CREATE TABLE incident_call (
-  call_id     TEXT PRIMARY KEY,
-  incident_id TEXT NOT NULL
-) WITHOUT ROWID;
 CREATE TABLE task (
   id          TEXT   PRIMARY KEY,
   kind        TEXT   NOT NULL,
@@ -77,4 +73,4 @@ CREATE TABLE alarm (
 );
 CREATE INDEX alarm_incident ON alarm (incident_id);
 -- +goose Down
-DROP TABLE alarm; DROP TABLE counter; DROP TABLE responder_claim; DROP TABLE offer; DROP TABLE assignment; DROP TABLE task; DROP TABLE incident_call; DROP TABLE incident_subject; DROP TABLE incident;
+DROP TABLE alarm; DROP TABLE counter; DROP TABLE responder_claim; DROP TABLE offer; DROP TABLE assignment; DROP TABLE task; DROP TABLE incident_subject; DROP TABLE incident;
