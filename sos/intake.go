@@ -200,7 +200,7 @@ func (i *Intake) complete(a *care.Alarm, e *entry) {
 	case e.device == "":
 		a.Trust = "unverified"
 		reasons = append(reasons, "device is not registered")
-		if a.Protocol == "gt06" && !luhn(a.ClaimedID) {
+		if a.Protocol == "gt06" && !checked(a.ClaimedID) {
 			reasons = append(reasons, "check digit of the IMEI is wrong")
 		}
 	case e.state != "active" && e.state != "":
@@ -581,22 +581,10 @@ func (i *Intake) restore(signs []*Sign) {
 	}
 }
 
-// luhn reports whether the last digit of a number of digits is its check digit.
-func luhn(s string) bool {
-	sum := 0
-	for i := range len(s) {
-		c := int(s[len(s)-1-i]) - '0'
-		if c < 0 || c > 9 {
-			return false
-		}
-		if i%2 == 1 {
-			if c *= 2; c > 9 {
-				c -= 9
-			}
-		}
-		sum += c
-	}
-	return len(s) > 0 && sum%10 == 0
+// checked reports whether the last digit of a number of digits is its check digit.
+func checked(number string) bool {
+	last := len(number) - 1
+	return last > 0 && strings.Trim(number, "0123456789") == "" && care.LuhnDigit(number[:last]) == number[last]
 }
 
 func identity(protocol, external string) string { return protocol + ":" + external }

@@ -596,10 +596,10 @@ func (d *desk) holding() int {
 	return len(d.held)
 }
 
-func TestLuhn(t *testing.T) {
-	for s, want := range map[string]bool{"490154203237518": true, "490154203237519": false, "": false, "49015420323751x": false} {
-		if luhn(s) != want {
-			t.Errorf("luhn(%q) is %v", s, !want)
+func TestCheckDigit(t *testing.T) {
+	for s, want := range map[string]bool{"490154203237518": true, "490154203237519": false, "": false, "0": false, "49015420323751x": false, "4901542032375x8": false} {
+		if checked(s) != want {
+			t.Errorf("checked(%q) is %v", s, !want)
 		}
 	}
 }

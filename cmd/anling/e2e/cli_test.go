@@ -100,7 +100,7 @@ func TestNewUser(t *testing.T) {
 	s.stop()
 	copied := strings.TrimSpace(s.run("", "backup"))
 	s.start("serve")
-	other := s.plug(t, simdevice.Options{Identity: simdevice.Identity{Protocol: simdevice.GT06, ID: luhn("99555502000001")}, Addr: s.gt06})
+	other := s.plug(t, simdevice.Options{Identity: simdevice.Identity{Protocol: simdevice.GT06, ID: imei("99555502000001")}, Addr: s.gt06})
 	if _, err := other.Press(s.ctx(), simdevice.Press{}); err != nil {
 		t.Fatal(err)
 	}

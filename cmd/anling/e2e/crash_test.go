@@ -7,25 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"anling/care"
 	"anling/cmd/internal/simdevice"
 	"anling/cmd/internal/simload"
 	"anling/geo"
 )
 
-// luhn completes fourteen digits to an IMEI.
-func luhn(digits string) string {
-	sum := 0
-	for i, c := range digits {
-		d := int(c - '0')
-		if i%2 == 1 {
-			if d *= 2; d > 9 {
-				d -= 9
-			}
-		}
-		sum += d
-	}
-	return digits + fmt.Sprint((10-sum%10)%10)
-}
+// imei completes fourteen digits by their check digit.
+func imei(digits string) string { return digits + string(care.LuhnDigit(digits)) }
 
 // TestKillDuringAlarms kills the server with -9 again and again while devices press.
 // What was acknowledged is there afterwards, once; nothing is lost, nothing doubled.
@@ -49,7 +38,7 @@ func TestKillDuringAlarms(t *testing.T) {
 	}
 	known := len(devices)
 	for i := range 300 { // nobody knows these: each opens an incident of its own
-		devices = append(devices, simdevice.Identity{Protocol: simdevice.GT06, ID: luhn(fmt.Sprintf("99555501%06d", i))})
+		devices = append(devices, simdevice.Identity{Protocol: simdevice.GT06, ID: imei(fmt.Sprintf("99555501%06d", i))})
 	}
 	ledger, err := simdevice.OpenLedger(filepath.Join(s.dir, "ledger"))
 	if err != nil {

@@ -182,7 +182,7 @@ func TestTerminate(t *testing.T) {
 		devices = append(devices, simdevice.Identity{Protocol: v.Protocol, ID: v.ExternalID})
 	}
 	for i := range 100 {
-		devices = append(devices, simdevice.Identity{Protocol: simdevice.GT06, ID: luhn(fmt.Sprintf("99555502%06d", i))})
+		devices = append(devices, simdevice.Identity{Protocol: simdevice.GT06, ID: imei(fmt.Sprintf("99555502%06d", i))})
 	}
 	ledger, err := simdevice.OpenLedger(filepath.Join(s.dir, "ledger"))
 	if err != nil {
