@@ -149,12 +149,12 @@ func TestStatesHaveWords(t *testing.T) {
 		dispatch.DispatchedEvent, dispatch.AttendingEvent, dispatch.ResolvedEvent, dispatch.ClosedEvent, dispatch.ReopenedEvent, dispatch.MergedEvent, dispatch.CallEvent,
 		dispatch.TaskOpened, dispatch.TaskTaken, dispatch.TaskDone, dispatch.AlarmReceived,
 		assign.OfferSentEvent, assign.OfferSeenEvent, assign.OfferDeclEvent, assign.OfferExpEvent, assign.OfferTakenEvent, assign.OfferVoidEvent, assign.OfferAccEvent,
-		assign.RequestedEvent, assign.AcceptedEvent, assign.EnRouteEvent, assign.OnSceneEvent, assign.TransportEvent, assign.DoneEvent, assign.CancelledEvent, assign.ReassignedEvent,
+		assign.RequestedEvent, assign.OfferedEvent, assign.AcceptedEvent, assign.EnRouteEvent, assign.OnSceneEvent, assign.TransportEvent, assign.DoneEvent, assign.CancelledEvent, assign.ReassignedEvent,
 		assign.EscalatedEvent, assign.LateEvent,
 		callcenter.CallReceived, callcenter.CallRequested, callcenter.CallMatched, callcenter.CallQueued, callcenter.CallOffered, callcenter.CallMissed, callcenter.CallAnswered,
 		callcenter.CallDialled, callcenter.CallBridged, callcenter.CallHeld, callcenter.CallResumed, callcenter.CallTrouble, callcenter.CallLost, callcenter.CallEnded,
 		callcenter.CallbackOpened, callcenter.CallbackDialled, callcenter.CallbackDone, callcenter.RecordingSaved, callcenter.RecordingFailed})...)
-	need("refusal", care.ErrNotFound.Code, care.ErrInvalid.Code, care.ErrForbidden.Code, care.ErrTransition.Code, care.ErrTaken.Code, care.ErrExpired.Code, care.ErrBusy.Code, care.ErrKeyReused.Code)
+	need("refusal", care.ErrNotFound.Code, care.ErrInvalid.Code, care.ErrForbidden.Code, care.ErrTransition.Code, care.ErrTaken.Code, care.ErrBusy.Code, "key_reused", "expired")
 }
 
 func texts[T ~string](all []T) []string {

@@ -85,6 +85,7 @@ const (
 	OfferVoidEvent  event.Type = "dispatch.offer.withdrawn"
 	OfferAccEvent   event.Type = "dispatch.offer.accepted"
 	RequestedEvent  event.Type = "dispatch.assignment.requested"
+	OfferedEvent    event.Type = "dispatch.assignment.offered"
 	AcceptedEvent   event.Type = "dispatch.assignment.accepted"
 	EnRouteEvent    event.Type = "dispatch.assignment.en_route"
 	OnSceneEvent    event.Type = "dispatch.assignment.on_scene"

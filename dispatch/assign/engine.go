@@ -331,7 +331,7 @@ func (e *Engine) nextWave(w *work) error {
 	}
 	w.moved = true
 	a.Version++
-	w.events = append(w.events, event.Event{ID: uuid.Must(uuid.NewV7()).String(), Type: "dispatch.assignment.offered", V: 1, Agg: "assignment", AggID: string(a.ID),
+	w.events = append(w.events, event.Event{ID: uuid.Must(uuid.NewV7()).String(), Type: OfferedEvent, V: 1, Agg: "assignment", AggID: string(a.ID),
 		Seq: a.Version, IncidentID: string(a.IncidentID), At: w.now, Actor: "rule:wave", Body: event.Body(map[string]any{"wave": a.Wave, "offers": len(picked), "status": a.Status})})
 	return w.tx.Arm(event.Timer{AggID: string(a.ID), Kind: WaveTimer, Due: deadline})
 }
