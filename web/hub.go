@@ -19,6 +19,7 @@ import (
 
 const (
 	inboxSize   = 4096             // commits that wait for the hub; beyond it every client takes a snapshot
+	choresSize  = 256              // what is to be done to clients and waits for the hub; beyond it every client comes back
 	ringSize    = 10000            // facts kept for those who come back
 	ringAge     = 10 * time.Minute // and how long
 	beatEvery   = 10 * time.Second
@@ -51,13 +52,14 @@ type fact struct {
 // them for those who come back, and puts each into the queue of who may hear it. One
 // goroutine owns everything but the fields marked otherwise.
 type hub struct {
-	s     *Server
-	epoch atomic.Pointer[string] // of the numbers; changes when some were lost
-	inbox chan batch             // facts in commit order
-	asked chan func()            // questions to the owner
-	lost  atomic.Bool            // the inbox was full
-	alive chan struct{}          // closed when run ends
-	room  int                    // for clients
+	s      *Server
+	epoch  atomic.Pointer[string] // of the numbers; changes when some were lost
+	inbox  chan batch             // facts in commit order
+	asked  chan func()            // questions to the owner
+	chores chan func()            // what the owner does while nobody waits for it
+	lost   atomic.Bool            // the inbox was full, or the chores
+	alive  chan struct{}          // closed when run ends
+	room   int                    // for clients
 
 	seq     int64
 	ring    []fact // oldest first
@@ -80,7 +82,7 @@ type emergency struct {
 }
 
 func newHub(s *Server) *hub {
-	h := &hub{s: s, inbox: make(chan batch, inboxSize), asked: make(chan func()), alive: make(chan struct{}), room: clientsMax, clients: map[*client]struct{}{},
+	h := &hub{s: s, inbox: make(chan batch, inboxSize), asked: make(chan func()), chores: make(chan func(), choresSize), alive: make(chan struct{}), room: clientsMax, clients: map[*client]struct{}{},
 		heard: map[care.IncidentID]int64{}, working: map[care.IncidentID]map[care.AssignmentID]care.ResponderID{}}
 	h.newEpoch()
 	return h
@@ -127,6 +129,8 @@ func (h *hub) run(ctx context.Context) error {
 				}
 			}
 			f()
+		case f := <-h.chores:
+			f()
 		case <-beat.C:
 			h.beat()
 		}
@@ -136,9 +140,10 @@ func (h *hub) run(ctx context.Context) error {
 	}
 }
 
-// restart sends every client back for a snapshot: facts were lost on the way here.
+// restart sends every client back for a snapshot: facts or chores were lost on the
+// way here. Who comes back is looked at anew, and told of the last emergencies.
 func (h *hub) restart() {
-	h.s.log.Warn("the live channel fell behind the store; every page reads anew")
+	h.s.log.Warn("the live channel fell behind; every page reads anew")
 	h.newEpoch()
 	h.ring = nil
 	for c := range h.clients {
@@ -377,9 +382,18 @@ func (h *hub) leave(c *client) {
 	h.ask(context.Background(), func() { h.drop(c, closeAway) })
 }
 
+// later has f run in the hub's goroutine, and never waits for it.
+func (h *hub) later(f func()) {
+	select {
+	case h.chores <- f:
+	default:
+		h.lost.Store(true)
+	}
+}
+
 // each ends the clients that match, without waiting for the hub.
 func (h *hub) each(match func(reader) bool, code int) {
-	go h.ask(context.Background(), func() {
+	h.later(func() {
 		for c := range h.clients {
 			if match(c.who) {
 				h.drop(c, code)
@@ -413,7 +427,7 @@ func (h *hub) emergency(body map[string]any) {
 	}
 	h.mu.Unlock()
 	text := message{Type: "emergency", Body: body, At: &now}.encode()
-	go h.ask(context.Background(), func() {
+	h.later(func() {
 		for c := range h.clients {
 			if hearsEmergency(c.who) && !c.put(text) {
 				h.drop(c, closeSlow)

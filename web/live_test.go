@@ -346,6 +346,27 @@ func TestLiveChannelsAreBounded(t *testing.T) {
 	})
 }
 
+// TestEmergenciesDoNotWaitForTheHub: one call after the other returns while the hub
+// is busy. What it then cannot take up, a page hears when it comes back.
+func TestEmergenciesDoNotWaitForTheHub(t *testing.T) {
+	w := newTown(t)
+	op := w.signIn("operator1")
+	page := op.live("", 0, "desk")
+	page.next("snap")
+	free := w.web.Busy()
+	for range web.ChoresSize {
+		w.web.Emergency(map[string]any{"kind": "early"})
+	}
+	w.web.Emergency(map[string]any{"kind": "last"})
+	free()
+	if code := page.closedWith(); code != 4008 {
+		t.Errorf("the page is closed with %d", code)
+	}
+	back := op.live("", 0, "desk")
+	for e := back.next("emergency"); e.Body["kind"] != "last"; e = back.next("emergency") {
+	}
+}
+
 func TestLiveEndsWithItsRights(t *testing.T) {
 	w := newTown(t)
 	if p := w.browser().live("", 0); p.closedWith() != 4001 {
