@@ -37,9 +37,7 @@ var (
 	ErrForbidden  = &Error{Code: "forbidden", Message: "not allowed"}
 	ErrTransition = &Error{Code: "transition", Message: "the state does not allow this"}
 	ErrTaken      = &Error{Code: "taken", Message: "taken by another"}
-	ErrExpired    = &Error{Code: "expired", Message: "no longer open"}
 	ErrBusy       = &Error{Code: "busy", Message: "busy with another job"}
-	ErrKeyReused  = &Error{Code: "key_reused", Message: "this key was used for another request"}
 )
 
 // Invalid is an ErrInvalid for one field, with its message.

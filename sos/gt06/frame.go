@@ -57,8 +57,13 @@ var crcTable = func() (t [256]uint16) {
 	return t
 }()
 
+// Framer cuts the stream of one connection into frames.
+type Framer struct {
+	junk int // bytes skipped since the last frame
+}
+
 // Split is a bufio.SplitFunc: each token is one whole frame with its start and stop
-// marks. Junk is skipped without a limit and never ends the stream; Framer limits it.
+// marks. It ends with ErrJunk after more than MaxJunk bytes that belong to no frame.
 // The scanner's buffer must hold MaxFrame+1 bytes at least.
 //
 //	78 78 | len u8  | proto u8 | content | serial u16 | crc u16 | 0D 0A
@@ -68,18 +73,6 @@ var crcTable = func() (t [256]uint16) {
 // mark is not where the length says, the frame ends at the next 0D 0A. A short frame
 // with a right checksum inside a longer one shows that the longer one is torn; it is
 // then cut before the good one, so a torn length does not swallow the alarm after it.
-func Split(data []byte, atEOF bool) (advance int, token []byte, err error) {
-	advance, token, _ = next(data, atEOF)
-	return advance, token, nil
-}
-
-// Framer is Split with a bound on the junk between two frames; one per connection.
-type Framer struct {
-	junk int // bytes skipped since the last frame
-}
-
-// Split is a bufio.SplitFunc; it ends with ErrJunk after more than MaxJunk bytes
-// that belong to no frame.
 func (f *Framer) Split(data []byte, atEOF bool) (advance int, token []byte, err error) {
 	advance, token, skipped := next(data, atEOF)
 	f.junk += skipped

@@ -112,13 +112,6 @@ func New(o Options) *Device {
 // Identity is who the device is.
 func (d *Device) Identity() Identity { return d.opts.Identity }
 
-// Move changes where the device is.
-func (d *Device) Move(p geo.Point) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.opts.Point = p
-}
-
 // Stats are the counts so far.
 func (d *Device) Stats() Stats {
 	d.mu.Lock()

@@ -88,9 +88,6 @@ func New(o Options) (*Responder, error) {
 		known: map[string]bool{}, ready: make(chan struct{}), counts: map[string]int{}, log: o.Log}, nil
 }
 
-// ID is the responder of the registry behind the account; valid after WaitReady.
-func (r *Responder) ID() string { return r.client.Me.ResponderID }
-
 // WaitReady waits until it is signed in, on duty and listening.
 func (r *Responder) WaitReady(ctx context.Context) error {
 	select {
