@@ -278,7 +278,7 @@ func (im *elderImport) newcomer(d *draft, reserved ElderID) *newcomer {
 	e.ID = cmp.Or(reserved, NewID[ElderID]())
 	e.CreatedAt, e.UpdatedAt, e.Version = now, now, 1
 	im.r.seal(&d.row)
-	n := &newcomer{d.line.pack(), NewElder{ID: e.ID, Status: e.Status, Person: personOf(e), UpdatedAt: now, Doc: im.r.store.Document(e),
+	n := &newcomer{d.line.pack(), NewElder{ID: e.ID, Status: e.Status, Person: personOf(e), UpdatedAt: now, Docs: im.r.store.Documents(e),
 		Sealed: d.row.Sealed, Digest: d.row.Digest, Idents: d.row.Idents, Phones: d.row.Phones}}
 	if _, twice := im.spelled[e.Name]; !twice {
 		im.spelled[e.Name], n.Tokens = struct{}{}, d.row.Tokens

@@ -28,8 +28,8 @@ type Store interface {
 	CountElders(ctx context.Context) (int64, error)
 	// NoElders tells that there is no elder, and no key of one either.
 	NoElders(ctx context.Context) (bool, error)
-	// Document is a record as the store keeps it, for NewElder.
-	Document(e *Elder) string
+	// Documents is a record as the store keeps it, for NewElder.
+	Documents(e *Elder) ElderDocs
 	// LoadKeys and then LoadElders add new elders in bulk, in small commits of low
 	// priority: the keys reserve the ids, and of two rows with one unique key the
 	// first stays. LoadElders returns the ids of those that were not added. Each
@@ -86,8 +86,10 @@ type ElderRow struct {
 	Tokens []string // of the name
 }
 
-// ElderBrief is what a list shows of an elder. It is decoded from the record in a
-// third of the time that the whole takes: a search shows many.
+// ElderDocs are the two texts of a record: what lists show, and the rest of the file.
+type ElderDocs struct{ Brief, File string }
+
+// ElderBrief is what a list shows of an elder.
 type ElderBrief struct {
 	ID        ElderID        `json:"-"`
 	Status    string         `json:"-"`
@@ -114,7 +116,7 @@ type NewElder struct {
 	Person    Person
 	Status    string
 	UpdatedAt time.Time
-	Doc       string // Store.Document of the record
+	Docs      ElderDocs
 	Sealed    string // as those of ElderRow
 	Digest    string
 	Idents    []string

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"anling/care"
 	"anling/event"
@@ -36,27 +35,6 @@ func (g *Registry) Change(ctx context.Context, f func(care.Tx) error) error {
 	return g.s.Write(ctx, Normal, func(tx *Tx) error { return f(registryTx{tx, &g.s.keyMoves}) })
 }
 
-// Document implements care.Store. What stands in columns is not repeated.
-func (g *Registry) Document(e *care.Elder) string { return elderDocument(e) }
-
-func elderDocument(e *care.Elder) string {
-	d := *e
-	d.ID, d.Status, d.AreaCode, d.UpdatedAt, d.Version = "", "", "", time.Time{}, 0
-	return document(&d)
-}
-
-// elderRow puts a row together, without its keys: they follow from the record.
-func elderRow(id care.ElderID, r db.LockElderRow, err error) (care.ElderRow, error) {
-	e, err := read[care.Elder]("elder", string(id), r.Doc, err)
-	e.ID, e.Status, e.AreaCode, e.UpdatedAt, e.Version = id, r.Status, care.AreaCode(r.AreaCode), at(r.UpdatedUs), r.Version
-	return care.ElderRow{Elder: e, Sealed: r.Sealed, Digest: r.Digest}, err
-}
-
-func (t registryTx) Elder(id care.ElderID) (care.ElderRow, error) {
-	r, err := t.LockElder(t.ctx, string(id))
-	return elderRow(id, r, err)
-}
-
 func (t registryTx) IdentOwner(ident string) (care.ElderID, error) {
 	id, err := t.Queries.IdentOwner(t.ctx, ident)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -66,26 +44,6 @@ func (t registryTx) IdentOwner(ident string) (care.ElderID, error) {
 		return "", fmt.Errorf("owner of a key: %w", err)
 	}
 	return care.ElderID(id), nil
-}
-
-func (t registryTx) SaveElder(row care.ElderRow, was *care.ElderRow) error {
-	e := row.Elder
-	var n int64
-	var err error
-	if was == nil {
-		n, err = t.InsertElder(t.ctx, db.InsertElderParams{ID: string(e.ID), Status: e.Status, AreaCode: string(e.AreaCode), UpdatedUs: us(e.UpdatedAt),
-			Version: e.Version, Digest: row.Digest, Sealed: row.Sealed, Doc: elderDocument(&e)})
-	} else {
-		n, err = t.UpdateElder(t.ctx, db.UpdateElderParams{ID: string(e.ID), Status: e.Status, AreaCode: string(e.AreaCode), UpdatedUs: us(e.UpdatedAt),
-			Version: e.Version, Digest: row.Digest, Sealed: row.Sealed, Doc: elderDocument(&e), Version_2: was.Elder.Version})
-	}
-	if err := conflict(n, err, "elder", string(e.ID)); err != nil {
-		return err
-	}
-	if err := t.elderKeys(row, was); err != nil {
-		return fmt.Errorf("keys of elder %s: %w", e.ID, err)
-	}
-	return nil
 }
 
 // elderKeys brings the key tables from the old record's keys to the new one's.

@@ -189,29 +189,34 @@ func (g *Registry) loadKeys(ctx context.Context, rows []*care.NewElder) error {
 	return err
 }
 
-// elderColumns are those of a record, in the order of elderValues.
 const (
-	insertElder  = "INSERT INTO elder (id, status, area_code, updated_us, version, digest, sealed, doc)"
-	elderColumns = 8
+	insertElder  = "INSERT INTO elder (id, status, area_code, updated_us, version, digest, brief)"
+	elderColumns = 7
+	insertFile   = "INSERT INTO elder_file (elder_id, sealed, doc)"
+	fileColumns  = 3
 )
 
-func elderValues(list []any, r *care.NewElder) []any {
-	return append(list, string(r.ID), r.Status, string(r.Person.AreaCode), us(r.UpdatedAt), int64(1), r.Digest, r.Sealed, r.Doc)
+// recordValues are the rows of the two tables of records.
+type recordValues struct{ elders, files []any }
+
+func recordsOf(rows []*care.NewElder) recordValues {
+	v := recordValues{make([]any, 0, len(rows)*elderColumns), make([]any, 0, len(rows)*fileColumns)}
+	for _, r := range rows {
+		v.elders = append(v.elders, string(r.ID), r.Status, string(r.Person.AreaCode), us(r.UpdatedAt), int64(1), r.Digest, r.Docs.Brief)
+		v.files = append(v.files, string(r.ID), r.Sealed, r.Docs.File)
+	}
+	return v
 }
 
 // LoadElders implements care.Store.
 func (g *Registry) LoadElders(ctx context.Context, rows []*care.NewElder, note *event.Event) ([]care.ElderID, error) {
 	group, ctx := errgroup.WithContext(ctx)
-	ready := make(chan []any, 1) // the next chunk's values, made while this one is written
+	ready := make(chan recordValues, 1) // the next chunk's values, made while this one is written
 	group.Go(func() error {
 		defer close(ready)
 		for chunk := range slices.Chunk(rows, loadRows) {
-			values := make([]any, 0, len(chunk)*elderColumns)
-			for _, r := range chunk {
-				values = elderValues(values, r)
-			}
 			select {
-			case ready <- values:
+			case ready <- recordsOf(chunk):
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -220,9 +225,11 @@ func (g *Registry) LoadElders(ctx context.Context, rows []*care.NewElder, note *
 	})
 	var refused []care.ElderID
 	group.Go(func() error {
-		for values := range ready {
-			chunk := rows[:len(values)/elderColumns]
-			rows = rows[len(chunk):]
+		for chunk := range slices.Chunk(rows, loadRows) {
+			values, ok := <-ready
+			if !ok {
+				return ctx.Err()
+			}
 			out, err := g.loadChunk(ctx, chunk, values, note)
 			if err != nil {
 				return fmt.Errorf("load elders: %w", err)
@@ -235,7 +242,7 @@ func (g *Registry) LoadElders(ctx context.Context, rows []*care.NewElder, note *
 }
 
 // loadChunk is one commit of records, with its fact.
-func (g *Registry) loadChunk(ctx context.Context, rows []*care.NewElder, values []any, note *event.Event) (refused []care.ElderID, err error) {
+func (g *Registry) loadChunk(ctx context.Context, rows []*care.NewElder, values recordValues, note *event.Event) (refused []care.ElderID, err error) {
 	fact := *note
 	doubted := false
 	err = g.s.Write(ctx, Bulk, func(tx *Tx) error {
@@ -260,7 +267,7 @@ var errThere = fmt.Errorf("records are there already: %w", event.ErrConflict)
 
 // putChunk adds the records whose keys are still theirs and tells the others.
 // Doubted, it looks first which records are there.
-func (g *Registry) putChunk(tx *Tx, rows []*care.NewElder, values []any, doubted bool) (refused []care.ElderID, err error) {
+func (g *Registry) putChunk(tx *Tx, rows []*care.NewElder, values recordValues, doubted bool) (refused []care.ElderID, err error) {
 	// All keys were new when they were written, and the one writer has taken none of
 	// a record that is not there since then.
 	if held := g.s.keyMoves.Load() + 1; !doubted && !slices.ContainsFunc(rows, func(r *care.NewElder) bool { return r.Held != held }) {
@@ -298,26 +305,29 @@ func (g *Registry) putChunk(tx *Tx, rows []*care.NewElder, values []any, doubted
 			return nil, err
 		}
 	}
-	mine := values
-	for i, r := range rows {
-		own := values[i*elderColumns : (i+1)*elderColumns]
+	var mine []*care.NewElder
+	for _, r := range rows {
 		if there[string(r.ID)] || slices.ContainsFunc(r.Idents, func(s string) bool { return owner[s] != string(r.ID) }) {
-			if refused == nil {
-				mine = slices.Clone(values[:i*elderColumns])
-			}
 			refused = append(refused, r.ID)
-		} else if refused != nil {
-			mine = append(mine, own...)
+		} else {
+			mine = append(mine, r)
 		}
 	}
-	return refused, g.insertElders(tx, mine)
+	if len(refused) > 0 {
+		values = recordsOf(mine)
+	}
+	return refused, g.insertElders(tx, values)
 }
 
-func (g *Registry) insertElders(tx *Tx, values []any) error {
-	n, err := g.insert(tx, insertElder, elderColumns, values)
-	if err == nil && int(n)*elderColumns != len(values) {
+func (g *Registry) insertElders(tx *Tx, values recordValues) error {
+	n, err := g.insert(tx, insertElder, elderColumns, values.elders)
+	if err == nil && int(n)*elderColumns != len(values.elders) {
 		err = errThere
 	}
+	if err != nil {
+		return err
+	}
+	_, err = g.insert(tx, insertFile, fileColumns, values.files)
 	return err
 }
 

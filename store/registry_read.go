@@ -105,55 +105,6 @@ func (g *Registry) snapshot(ctx context.Context, lookUps int) (on db.DBTX, done 
 	return cache, func() { _ = errors.Join(cache.close(), tx.Rollback()) }, nil // a read has nothing to undo
 }
 
-// ElderRows implements care.Store.
-func (g *Registry) ElderRows(ctx context.Context, ids []care.ElderID) ([]care.ElderRow, error) {
-	found := make(map[care.ElderID]care.ElderRow, len(ids))
-	err := lists(ctx, g, g.s.raw, "SELECT id, status, area_code, updated_us, version, digest, sealed, doc FROM elder WHERE id IN (%s)", ids,
-		func(list []any, id care.ElderID) []any { return append(list, string(id)) },
-		func(scan func(...any) error) error {
-			var id care.ElderID
-			var r db.LockElderRow
-			if err := scan(&id, &r.Status, &r.AreaCode, &r.UpdatedUs, &r.Version, &r.Digest, &r.Sealed, &r.Doc); err != nil {
-				return err
-			}
-			row, err := elderRow(id, r, nil)
-			found[id] = row
-			return err
-		})
-	if err != nil {
-		return nil, fmt.Errorf("read elders: %w", err)
-	}
-	all := make([]care.ElderRow, 0, len(found))
-	for _, id := range ids {
-		if row, ok := found[id]; ok {
-			all = append(all, row)
-			delete(found, id)
-		}
-	}
-	return all, nil
-}
-
-// ElderBriefs implements care.Store.
-func (g *Registry) ElderBriefs(ctx context.Context, ids []care.ElderID) ([]care.ElderBrief, error) {
-	all := make([]care.ElderBrief, 0, len(ids))
-	err := lists(ctx, g, g.s.raw, "SELECT id, status, area_code, doc FROM elder WHERE id IN (%s)", ids,
-		func(list []any, id care.ElderID) []any { return append(list, string(id)) },
-		func(scan func(...any) error) error {
-			var id, status, area, doc string
-			if err := scan(&id, &status, &area, &doc); err != nil {
-				return err
-			}
-			e, err := read[care.ElderBrief]("elder", id, doc, nil)
-			e.ID, e.Status, e.AreaCode = care.ElderID(id), status, care.AreaCode(area)
-			all = append(all, e)
-			return err
-		})
-	if err != nil {
-		return nil, fmt.Errorf("read elders in brief: %w", err)
-	}
-	return all, nil
-}
-
 // FindNames implements care.Store.
 func (g *Registry) FindNames(ctx context.Context, low, high string, limit int) ([]care.ElderID, error) {
 	ids, err := g.s.read.FindNames(ctx, low, high, int32(limit))

@@ -115,8 +115,13 @@ type Elder struct {
 	UpdatedUs int64
 	Version   int64
 	Digest    string
-	Sealed    string
-	Doc       string
+	Brief     string
+}
+
+type ElderFile struct {
+	ElderID string
+	Sealed  string
+	Doc     string
 }
 
 type ElderIdent struct {

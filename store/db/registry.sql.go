@@ -133,6 +133,22 @@ func (q *Queries) FindPhones(ctx context.Context, reversed string, reversed_2 st
 	return items, nil
 }
 
+const getElderFile = `-- name: GetElderFile :one
+SELECT sealed, doc FROM elder_file WHERE elder_id = $1
+`
+
+type GetElderFileRow struct {
+	Sealed string
+	Doc    string
+}
+
+func (q *Queries) GetElderFile(ctx context.Context, elderID string) (GetElderFileRow, error) {
+	row := q.db.QueryRowContext(ctx, getElderFile, elderID)
+	var i GetElderFileRow
+	err := row.Scan(&i.Sealed, &i.Doc)
+	return i, err
+}
+
 const getProvider = `-- name: GetProvider :one
 SELECT doc FROM provider WHERE id = $1
 `
@@ -250,7 +266,7 @@ func (q *Queries) InsertDevice(ctx context.Context, arg InsertDeviceParams) (int
 }
 
 const insertElder = `-- name: InsertElder :execrows
-INSERT INTO elder (id, status, area_code, updated_us, version, digest, sealed, doc) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO elder (id, status, area_code, updated_us, version, digest, brief) VALUES ($1, $2, $3, $4, $5, $6, $7)
 `
 
 type InsertElderParams struct {
@@ -260,8 +276,7 @@ type InsertElderParams struct {
 	UpdatedUs int64
 	Version   int64
 	Digest    string
-	Sealed    string
-	Doc       string
+	Brief     string
 }
 
 func (q *Queries) InsertElder(ctx context.Context, arg InsertElderParams) (int64, error) {
@@ -272,8 +287,7 @@ func (q *Queries) InsertElder(ctx context.Context, arg InsertElderParams) (int64
 		arg.UpdatedUs,
 		arg.Version,
 		arg.Digest,
-		arg.Sealed,
-		arg.Doc,
+		arg.Brief,
 	)
 	if err != nil {
 		return 0, err
@@ -491,7 +505,7 @@ func (q *Queries) LockDevice(ctx context.Context, id string) (string, error) {
 }
 
 const lockElder = `-- name: LockElder :one
-UPDATE elder SET version = version WHERE id = $1 RETURNING status, area_code, updated_us, version, digest, sealed, doc
+UPDATE elder SET version = version WHERE id = $1 RETURNING status, area_code, updated_us, version, digest, brief
 `
 
 type LockElderRow struct {
@@ -500,8 +514,7 @@ type LockElderRow struct {
 	UpdatedUs int64
 	Version   int64
 	Digest    string
-	Sealed    string
-	Doc       string
+	Brief     string
 }
 
 func (q *Queries) LockElder(ctx context.Context, id string) (LockElderRow, error) {
@@ -513,8 +526,7 @@ func (q *Queries) LockElder(ctx context.Context, id string) (LockElderRow, error
 		&i.UpdatedUs,
 		&i.Version,
 		&i.Digest,
-		&i.Sealed,
-		&i.Doc,
+		&i.Brief,
 	)
 	return i, err
 }
@@ -601,6 +613,15 @@ func (q *Queries) SaveArea(ctx context.Context, arg SaveAreaParams) error {
 	return err
 }
 
+const saveElderFile = `-- name: SaveElderFile :exec
+INSERT INTO elder_file (elder_id, sealed, doc) VALUES ($1, $2, $3) ON CONFLICT (elder_id) DO UPDATE SET sealed = excluded.sealed, doc = excluded.doc
+`
+
+func (q *Queries) SaveElderFile(ctx context.Context, elderID string, sealed string, doc string) error {
+	_, err := q.db.ExecContext(ctx, saveElderFile, elderID, sealed, doc)
+	return err
+}
+
 const takeIdent = `-- name: TakeIdent :one
 INSERT INTO elder_ident (ident, elder_id) VALUES ($1, $2) ON CONFLICT (ident) DO UPDATE SET elder_id = elder_ident.elder_id RETURNING elder_id
 `
@@ -654,7 +675,7 @@ func (q *Queries) UpdateDevice(ctx context.Context, arg UpdateDeviceParams) (int
 }
 
 const updateElder = `-- name: UpdateElder :execrows
-UPDATE elder SET status = $2, area_code = $3, updated_us = $4, version = $5, digest = $6, sealed = $7, doc = $8 WHERE id = $1 AND version = $9
+UPDATE elder SET status = $2, area_code = $3, updated_us = $4, version = $5, digest = $6, brief = $7 WHERE id = $1 AND version = $8
 `
 
 type UpdateElderParams struct {
@@ -664,8 +685,7 @@ type UpdateElderParams struct {
 	UpdatedUs int64
 	Version   int64
 	Digest    string
-	Sealed    string
-	Doc       string
+	Brief     string
 	Version_2 int64
 }
 
@@ -677,8 +697,7 @@ func (q *Queries) UpdateElder(ctx context.Context, arg UpdateElderParams) (int64
 		arg.UpdatedUs,
 		arg.Version,
 		arg.Digest,
-		arg.Sealed,
-		arg.Doc,
+		arg.Brief,
 		arg.Version_2,
 	)
 	if err != nil {

@@ -1,11 +1,17 @@
 -- name: LockElder :one
-UPDATE elder SET version = version WHERE id = $1 RETURNING status, area_code, updated_us, version, digest, sealed, doc;
+UPDATE elder SET version = version WHERE id = $1 RETURNING status, area_code, updated_us, version, digest, brief;
+
+-- name: GetElderFile :one
+SELECT sealed, doc FROM elder_file WHERE elder_id = $1;
 
 -- name: InsertElder :execrows
-INSERT INTO elder (id, status, area_code, updated_us, version, digest, sealed, doc) VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+INSERT INTO elder (id, status, area_code, updated_us, version, digest, brief) VALUES ($1, $2, $3, $4, $5, $6, $7);
 
 -- name: UpdateElder :execrows
-UPDATE elder SET status = $2, area_code = $3, updated_us = $4, version = $5, digest = $6, sealed = $7, doc = $8 WHERE id = $1 AND version = $9;
+UPDATE elder SET status = $2, area_code = $3, updated_us = $4, version = $5, digest = $6, brief = $7 WHERE id = $1 AND version = $8;
+
+-- name: SaveElderFile :exec
+INSERT INTO elder_file (elder_id, sealed, doc) VALUES ($1, $2, $3) ON CONFLICT (elder_id) DO UPDATE SET sealed = excluded.sealed, doc = excluded.doc;
 
 -- name: CountElders :one
 SELECT count(*) FROM elder;

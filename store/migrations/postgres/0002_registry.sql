@@ -6,15 +6,20 @@ CREATE TABLE area (
   parent TEXT NOT NULL,
   doc    TEXT NOT NULL
 );
+-- What a list shows of an elder is apart from the file: a search reads many.
 CREATE TABLE elder (
-  id         TEXT COLLATE "C"   PRIMARY KEY,
+  id         TEXT COLLATE "C" PRIMARY KEY,
   status     TEXT   NOT NULL,
-  area_code  TEXT COLLATE "C"   NOT NULL,
+  area_code  TEXT COLLATE "C" NOT NULL,
   updated_us BIGINT NOT NULL,
   version    BIGINT NOT NULL,
   digest     TEXT   NOT NULL,
-  sealed     TEXT   NOT NULL,
-  doc        TEXT   NOT NULL
+  brief      TEXT   NOT NULL
+);
+CREATE TABLE elder_file (
+  elder_id TEXT COLLATE "C" PRIMARY KEY,
+  sealed   TEXT NOT NULL,
+  doc      TEXT NOT NULL
 );
 -- The keys of elders stand in narrow tables of their own, ordered by the key, so
 -- that a bulk load can write them sorted and touch few pages.
@@ -97,4 +102,4 @@ CREATE TABLE responder_phone (
 );
 -- +goose Down
 DROP TABLE responder_phone; DROP TABLE responder; DROP TABLE provider; DROP TABLE device_sign; DROP TABLE device;
-DROP TABLE name_token; DROP TABLE elder_phone; DROP TABLE elder_person; DROP TABLE elder_ident; DROP TABLE elder; DROP TABLE area;
+DROP TABLE name_token; DROP TABLE elder_phone; DROP TABLE elder_person; DROP TABLE elder_ident; DROP TABLE elder_file; DROP TABLE elder; DROP TABLE area;

@@ -6,6 +6,7 @@ CREATE TABLE area (
   parent TEXT NOT NULL,
   doc    TEXT NOT NULL
 );
+-- What a list shows of an elder is apart from the file: a search reads many.
 CREATE TABLE elder (
   id         TEXT   PRIMARY KEY,
   status     TEXT   NOT NULL,
@@ -13,8 +14,13 @@ CREATE TABLE elder (
   updated_us BIGINT NOT NULL,
   version    BIGINT NOT NULL,
   digest     TEXT   NOT NULL,
-  sealed     TEXT   NOT NULL,
-  doc        TEXT   NOT NULL
+  brief      TEXT   NOT NULL
+) WITHOUT ROWID;
+-- With a rowid: in a tree of keys a row of more than 1,002 bytes takes pages of its own.
+CREATE TABLE elder_file (
+  elder_id TEXT PRIMARY KEY,
+  sealed   TEXT NOT NULL,
+  doc      TEXT NOT NULL
 );
 -- The keys of elders stand in narrow tables of their own, ordered by the key, so
 -- that a bulk load can write them sorted and touch few pages.
@@ -97,4 +103,4 @@ CREATE TABLE responder_phone (
 ) WITHOUT ROWID;
 -- +goose Down
 DROP TABLE responder_phone; DROP TABLE responder; DROP TABLE provider; DROP TABLE device_sign; DROP TABLE device;
-DROP TABLE name_token; DROP TABLE elder_phone; DROP TABLE elder_person; DROP TABLE elder_ident; DROP TABLE elder; DROP TABLE area;
+DROP TABLE name_token; DROP TABLE elder_phone; DROP TABLE elder_person; DROP TABLE elder_ident; DROP TABLE elder_file; DROP TABLE elder; DROP TABLE area;
