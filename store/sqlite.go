@@ -66,13 +66,17 @@ func openSQLite(ctx context.Context, s *Store) (engine, error) {
 	return e, nil
 }
 
+// readerCache is small because a reader drops its cache at every commit of the writer:
+// of 4 MiB or more the memory goes back to the system and comes again page by page, which
+// took longer than the search that waited for it. The system's cache is behind it.
+const readerCache = "cache_size(-1024)"
+
 // handle opens the file. temp_store keeps the journals of savepoints in memory: they
-// are undone within a commit and need not outlive one. Caches are small: a reader drops
-// its own at every commit of the writer, and the writer walks through the table of its
-// own after every commit that split a page; the system's cache is behind them.
+// are undone within a commit and need not outlive one. The writer has a larger cache,
+// and walks through the table of it after every commit that split a page.
 func (e *sqliteEngine) handle(extra string, pragmas ...string) (*sql.DB, error) {
 	q := url.Values{}
-	for _, p := range append([]string{"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "cache_size(-4096)", "temp_store(MEMORY)"}, pragmas...) {
+	for _, p := range append([]string{"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", readerCache, "temp_store(MEMORY)"}, pragmas...) {
 		q.Add("_pragma", p)
 	}
 	dsn := "file:" + e.path + "?" + q.Encode()
