@@ -92,6 +92,13 @@ func (l *Ledger) Record(e Entry) {
 	l.n++
 }
 
+// Len is how many entries were written since it was opened.
+func (l *Ledger) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.n
+}
+
 // Close syncs the file; its error means that the ledger cannot be relied on.
 func (l *Ledger) Close() error {
 	close(l.done)
